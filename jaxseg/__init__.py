@@ -1,0 +1,3 @@
+"""Semantic segmentation by transfer learning, in JAX."""
+
+__version__ = "0.1.0"

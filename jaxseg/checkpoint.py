@@ -1,0 +1,130 @@
+"""Saving and restoring of the training state; the only file that knows orbax.
+
+A checkpoint has two parts: `model`, the variables by name, and `training`, the rest of
+the state. The position in the data is the step (data/loader.py) and needs no part.
+"""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from orbax.checkpoint import v1 as ocp
+
+from jaxseg import config as config_lib
+from jaxseg import errors, sharding
+from jaxseg.models import build, names
+
+# orbax types its own arguments more narrowly than what it takes.
+_training: Any = ocp.training
+_policies: Any = ocp.training.preservation_policies
+
+
+class Checkpoints:
+    """The checkpoints of a workdir: the latest `keep` and the best by mIoU.
+
+    Saving goes on in the background; a checkpoint appears whole or not at all.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, keep: int):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every save
+        best = _policies.BestN(
+            get_metric_fn=lambda metrics: metrics["miou"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self._orbax = _training.Checkpointer(
+            (workdir / "checkpoints").absolute(),
+            preservation_policy=_policies.AnyPreservationPolicy(
+                [_policies.LatestN(keep), best]
+            ),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(
+        self,
+        step: int,
+        *,
+        model: names.Variables,
+        training: Any,
+        miou: float | None = None,
+    ) -> None:
+        """Starts to save the state after `step` steps, with its mIoU if evaluated."""
+        self._orbax.save_checkpointables_async(
+            step,
+            {"model": dict(model), "training": training},
+            metrics=None if miou is None else {"miou": miou},
+            force=True,
+            overwrite=True,
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that can be restored, rising."""
+        return sorted(each.step for each in self._orbax.checkpoints)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the highest mIoU; where none was evaluated, the latest."""
+        rated = [each for each in self._orbax.checkpoints if each.metrics]
+        if not rated:
+            return max(self.steps, default=None)
+        return max(rated, key=lambda each: (each.metrics["miou"], each.step)).step
+
+    def restore(self, step: int, template: dict[str, Any], mesh: Mesh) -> dict:
+        """The parts that `template` ({part: arrays, or their shapes}) asks for.
+
+        Arrays are replicated over the mesh, whatever mesh they were saved from. Raises
+        UserError if there is no such step or its arrays differ from the template's.
+        """
+        if step not in self.steps:
+            known = ", ".join(map(str, self.steps)) or "none"
+            raise errors.UserError(
+                f"{self._orbax.directory} has no checkpoint of step {step}; "
+                f"it has {known}"
+            )
+        everywhere = sharding.replicated(mesh)
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            template,
+        )
+        try:
+            return self._orbax.load_checkpointables(step, abstract)
+        except Exception as error:  # orbax raises many kinds; the cause tells why
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
+            raise errors.UserError(
+                f"checkpoint {step} in {self._orbax.directory} does not fit this "
+                f"config: {reason}"
+            ) from error
+
+    def close(self) -> None:
+        """Waits until all that was started is on disk, then lets go."""
+        self._orbax.close()
+
+
+def restore_model(
+    workdir: pathlib.Path, model: config_lib.Model, mesh: Mesh, *, step: int | None
+) -> tuple[nnx.Module, int]:
+    """The trained model in evaluation mode and its step, the best unless `step` says.
+
+    Raises UserError if the workdir has no such checkpoint, or one of another model.
+    """
+    if not (workdir / "checkpoints").is_dir():
+        raise errors.UserError(f"{workdir} has no checkpoints; train there first")
+    checkpoints = Checkpoints(workdir, keep=2**31)
+    try:
+        step = checkpoints.best_step if step is None else step
+        if step is None:
+            raise errors.UserError(
+                f"{workdir} has no checkpoint yet; train there first"
+            )
+        abstract = nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(0)))
+        abstract.eval()
+        graphdef, params, stats = names.split(abstract)
+        template = {"model": params | stats}
+        saved = checkpoints.restore(step, template, mesh)
+    finally:
+        checkpoints.close()
+    return names.merge(graphdef, saved["model"]), step

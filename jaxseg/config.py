@@ -1,0 +1,204 @@
+"""Every setting of a run: its name, default, unit and allowed values.
+
+A recipe in `configs/` returns a `Config`; command-line flags override any field
+(`--config.optim.lr=0.02`). `validate.py` checks what is written beside the fields here.
+"""
+
+# No `from __future__ import annotations`: config_flags reads the types at run time.
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from jaxseg import errors
+
+HEADS = ("fcn", "deeplabv3", "deeplabv3plus")
+BACKBONES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "mobilenet_v2",
+)
+DATASETS = ("synthetic", "folder", "cityscapes")
+SCHEDULES = ("constant", "polynomial", "cosine", "step", "exponential")
+
+
+def _field(default: Any, **rules: Any) -> Any:
+    """A field whose `rules` (choices, low, high, above) validate.py checks."""
+    return dataclasses.field(default=default, metadata=rules)
+
+
+def _section(kind: type) -> Any:
+    return dataclasses.field(default_factory=kind)
+
+
+@dataclass(kw_only=True, slots=True)
+class Model:
+    """The network, torchvision's in names and numbers unless said otherwise."""
+
+    head: str = _field("deeplabv3", choices=HEADS)
+    backbone: str = _field("resnet50", choices=BACKBONES)
+    num_classes: int = _field(0, low=0, high=255)  # 0: as many as the dataset has
+    output_stride: int = _field(8, choices=(8, 16, 32))  # input / last feature map
+    aux_head: bool = False  # FCN head on stage 3, for its loss in training
+    stem: str = _field("7x7", choices=("7x7", "c", "d"))  # plain, ResNet-C, ResNet-D
+    width: int = _field(64, low=4, high=512)  # 64 is as published; all stages scale
+    padding: str = _field("symmetric", choices=("symmetric", "same"))  # same: as in TF
+    # The first block of a dilated stage keeps the dilation of the stage before it, as
+    # in torchvision; False dilates it like the rest (segmentation_models.pytorch).
+    contract_dilation: bool = True
+    head_channels: int = _field(256, low=1)  # ASPP and decoder; mmseg's DeepLabV3: 512
+    atrous_rates: tuple[int, ...] = _field((), low=1)  # (): 12, 24, 36 at stride 8
+    low_level_channels: int = _field(48, low=1)  # DeepLabV3+ only
+    separable: bool = True  # depthwise-separable ASPP and decoder, DeepLabV3+ only
+    # None: the published rates, 0.5 after ASPP and 0.1 in FCN and auxiliary heads.
+    dropout: float | None = _field(None, low=0, high=0.99)
+    dtype: str = _field("float32", choices=("float32", "bfloat16"))  # of computation
+    align_corners: bool = False  # of every bilinear resize inside the network
+
+
+@dataclass(kw_only=True, slots=True)
+class Pretrained:
+    """Where the initial weights come from."""
+
+    path: str = ""  # a .safetensors or .pth file, or a hub name; empty: random weights
+    skip: tuple[str, ...] = ()  # name rules: weights that stay at their initial value
+
+
+@dataclass(kw_only=True, slots=True)
+class Data:
+    """The images and what is done to them before the network sees them."""
+
+    name: str = _field("synthetic", choices=DATASETS)
+    root: str = ""  # folder of the dataset
+    crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
+    workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
+    on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example
+    augment: str = _field("standard", choices=("standard", "none"))  # none: as they are
+    scale: tuple[float, float] = _field((0.5, 2.0), above=0, high=16)  # random resize
+    flip: float = _field(0.5, low=0, high=1)  # probability of mirroring left and right
+    rotate: float = _field(0.0, low=0, high=180)  # largest angle, degrees
+    brightness: float = _field(0.0, low=0, high=1)  # largest relative change
+    contrast: float = _field(0.0, low=0, high=1)
+    saturation: float = _field(0.0, low=0, high=1)
+    hue: float = _field(0.0, low=0, high=0.5)  # largest shift, in turns
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB in 0..255
+    std: tuple[float, float, float] = _field((58.395, 57.12, 57.375), above=0)
+    # The rest is for `synthetic` alone.
+    domain: str = _field("day", choices=("day", "night"))
+    size: tuple[int, int] = _field((128, 128), low=16, high=4096)  # height, width
+    train_images: int = _field(64, low=1)
+    eval_images: int = _field(100, low=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Train:
+    """How long and how much at a time."""
+
+    steps: int = _field(1000, low=0)
+    batch_size: int = _field(8, low=1)  # images in one step, over all devices
+    log_every: int = _field(20, low=1)  # steps
+
+
+@dataclass(kw_only=True, slots=True)
+class Optim:
+    """The update. `lr` is for the batch size of `train`; durations are steps."""
+
+    name: str = _field("sgd", choices=("sgd", "adam", "adamw"))
+    lr: float = _field(0.01, above=0)
+    momentum: float = _field(0.9, low=0, high=0.9999)  # SGD
+    betas: tuple[float, float] = _field(
+        (0.9, 0.999), low=0, high=0.99999
+    )  # Adam, AdamW
+    weight_decay: float = _field(1e-4, low=0)  # L2 for SGD and Adam, decoupled in AdamW
+    decay_exclude: tuple[str, ...] = ()  # name rules: parameters without weight decay
+    schedule: str = _field("polynomial", choices=SCHEDULES)
+    warmup_steps: int = _field(0, low=0)  # linear, from lr / warmup_steps
+    power: float = _field(0.9, above=0)  # polynomial
+    end_lr: float = _field(0.0, low=0)  # where polynomial, cosine and exponential end
+    milestones: tuple[int, ...] = _field((), low=1)  # step: where lr is multiplied
+    gamma: float = _field(0.1, above=0, high=1)  # step: by this
+    head_lr_multiplier: float = _field(1.0, above=0)  # for all but the backbone
+    clip_norm: float = _field(0.0, low=0)  # of all gradients together; 0: none
+
+
+@dataclass(kw_only=True, slots=True)
+class Loss:
+    """Cross-entropy, averaged over the pixels that count."""
+
+    ignore: int = _field(255, low=0, high=255)  # the label that counts nowhere
+    class_weights: tuple[float, ...] = _field((), low=0)  # (): all classes alike
+    label_smoothing: float = _field(0.0, low=0, high=0.99)
+    aux_weight: float = _field(0.5, low=0)
+
+
+@dataclass(kw_only=True, slots=True)
+class Eval:
+    """Evaluation on the validation split."""
+
+    every: int = _field(0, low=0)  # steps; 0: only at the end
+    batch_size: int = _field(8, low=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Checkpoint:
+    """What is kept in `workdir/checkpoints`; the best by mIoU is kept besides."""
+
+    every: int = _field(0, low=0)  # steps; 0: only where an evaluation falls
+    keep: int = _field(2, low=1)  # latest ones
+
+
+@dataclass(kw_only=True, slots=True)
+class Export:
+    """What `--mode=export` writes."""
+
+    format: str = _field("torch", choices=("torch",))  # torchvision-named safetensors
+
+
+@dataclass(kw_only=True, slots=True)
+class Config:
+    """A run. See the sections for units and allowed values."""
+
+    seed: int = _field(0, low=0, high=2**31 - 1)
+    freeze: tuple[str, ...] = ()  # name rules: parts that do not train at all
+    freeze_bn: bool = False  # BatchNorm keeps its statistics; scale and bias train
+    model: Model = _section(Model)
+    pretrained: Pretrained = _section(Pretrained)
+    data: Data = _section(Data)
+    train: Train = _section(Train)
+    optim: Optim = _section(Optim)
+    loss: Loss = _section(Loss)
+    eval: Eval = _section(Eval)
+    checkpoint: Checkpoint = _section(Checkpoint)
+    export: Export = _section(Export)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All settings by dotted name: {"seed": 0, "model.head": "deeplabv3", ...}."""
+    settings = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            settings |= flatten(value, f"{prefix}{field.name}.")
+        else:
+            settings[prefix + field.name] = value
+    return settings
+
+
+def diff(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configs differ: name -> (base's value, config's)."""
+    old, new = flatten(base), flatten(config)
+    return {name: (old[name], new[name]) for name in new if new[name] != old[name]}
+
+
+def with_classes(model: Model, num_classes: int) -> Model:
+    """The model for so many classes. Raises UserError if it is set to another count."""
+    if model.num_classes not in (0, num_classes):
+        raise errors.UserError(
+            f"config.model.num_classes={model.num_classes}, but the data set has "
+            f"{num_classes} classes; leave it at 0 to take the data set's"
+        )
+    return dataclasses.replace(model, num_classes=num_classes)
+
+
+def to_json(config: Config) -> str:
+    """The whole config as indented JSON; tuples become lists."""
+    return json.dumps(dataclasses.asdict(config), indent=1)

@@ -1,0 +1,180 @@
+"""Random access to labelled images: pairs of files, or rendered scenes.
+
+A source is a sequence of examples {"image": uint8 [H W 3], "label": uint8 [H W]}, the
+label in training classes or the ignore value. Sources are pickled to worker processes.
+"""
+
+import dataclasses
+import io
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypedDict
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from jaxseg import errors
+from jaxseg.data import synthetic
+
+
+class Example(TypedDict):
+    """An image, uint8 [H W 3] RGB, and its label, uint8 [H W]."""
+
+    image: np.ndarray
+    label: np.ndarray
+
+
+class Source(Protocol):
+    """What the loader needs of a data set's split."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def name(self, index: int) -> str:
+        """What errors and pictures call the example."""
+        ...
+
+
+class LabelMap:
+    """What each raw label value (0..255) becomes; a value without entry is an error."""
+
+    def __init__(self, raw_to_train: Mapping[int, int]):
+        self.known = sorted(raw_to_train)
+        self._table = np.full(256, -1, np.int16)
+        self._table[self.known] = [raw_to_train[raw] for raw in self.known]
+
+    def __call__(self, raw: UInt8[np.ndarray, "h w"], name: str) -> np.ndarray:
+        """Training labels, uint8. Raises UserError naming file and value."""
+        label = self._table[raw]
+        if (label < 0).any():
+            value = int(raw[label < 0][0])
+            raise errors.UserError(
+                f"{name}: label value {value} is in no class; the data set maps "
+                f"{_ranges(self.known)}. Give it a class, or list it as ignored"
+            )
+        return label.astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Pairs of an image file and a label file."""
+
+    pairs: Sequence[tuple[pathlib.Path, pathlib.Path]]
+    label_map: LabelMap
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def name(self, index: int) -> str:
+        """The image's path."""
+        return str(self.pairs[index][0])
+
+    def __getitem__(self, index: int) -> Example:
+        image_path, label_path = self.pairs[index]
+        image = read_image(image_path)
+        label = self.label_map(read_indices(label_path), str(label_path))
+        if label.shape != image.shape[:2]:
+            raise errors.UserError(
+                f"{label_path} is {label.shape[0]}x{label.shape[1]} (height x width), "
+                f"its image {image_path} {image.shape[0]}x{image.shape[1]}; "
+                "they must be of one size"
+            )
+        return {"image": image, "label": label}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """Rendered street scenes; see synthetic.py."""
+
+    count: int
+    seed: int
+    size: tuple[int, int]
+    domain: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, index: int) -> str:
+        """Domain and number of the scene."""
+        return f"{self.domain}_{self.seed}_{index:05d}"
+
+    def __getitem__(self, index: int) -> Example:
+        image, label = synthetic.render(
+            index, seed=self.seed, size=self.size, domain=self.domain
+        )
+        return {"image": image, "label": label}
+
+
+@dataclasses.dataclass(frozen=True)
+class SkipUnreadable:
+    """Stands the next readable example in for one that cannot be read."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        """As the source says."""
+        return self.source.name(index)
+
+    def __getitem__(self, index: int) -> Example:
+        for offset in range(len(self)):
+            try:
+                return self.source[(index + offset) % len(self)]
+            except errors.UserError as error:
+                logging.warning("skipped: %s", error)
+        raise errors.UserError("not one example of the training split can be read")
+
+
+def read_image(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
+    """An image file as RGB, turned as its EXIF orientation says.
+
+    Raises UserError for a file that is missing, damaged, or no 8-bit image.
+    """
+    picture = ImageOps.exif_transpose(_decode(path))
+    if picture.mode.startswith(("I", "F")):
+        raise errors.UserError(
+            f"{path} has mode {picture.mode}, more than 8 bits a channel; convert it "
+            "to 8 bits, which Pillow would clip it to"
+        )
+    return np.asarray(picture.convert("RGB"))
+
+
+def read_indices(path: pathlib.Path) -> UInt8[np.ndarray, "h w"]:
+    """A label file's raw values: 8-bit gray, or palette indices (not the colors).
+
+    Raises UserError for a file that is missing, damaged, or of another kind.
+    """
+    picture = _decode(path)
+    if picture.mode not in ("L", "P", "1"):
+        raise errors.UserError(
+            f"{path} has mode {picture.mode}; a label must be one channel of 8-bit "
+            "class indices (gray or palette PNG)"
+        )
+    return np.asarray(picture).astype(np.uint8)
+
+
+def _decode(path: pathlib.Path) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(path.read_bytes()))
+        picture.load()
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{path} does not exist") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).replace("\n", " ")
+        raise errors.UserError(
+            f"{path} cannot be read as an image ({reason}); replace or remove it"
+        ) from error
+    return picture
+
+
+def _ranges(values: Sequence[int]) -> str:
+    """[0, 1, 2, 255] -> "0-2, 255"."""
+    starts = [v for v in values if v - 1 not in values]
+    ends = [v for v in values if v + 1 not in values]
+    spans = zip(starts, ends, strict=True)
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

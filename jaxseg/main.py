@@ -1,0 +1,78 @@
+"""The command line: `python -m jaxseg.main --config=FILE --workdir=DIR`."""
+
+import pathlib
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxseg import errors, validate, xla
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a .py file.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ("train", "eval", "predict", "export"), "What to do."
+)
+_INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of them.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, export: where to write.")
+_STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the best by default.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the mode; 0 if done or preempted with all saved, 1 at the user's mistake."""
+    try:
+        _run()
+    except errors.UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run() -> None:
+    config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+    validate.validate(config)
+    xla.set_flags()
+    from jaxseg import evaluate, export, predict, train  # JAX starts here
+
+    match _MODE.value:
+        case "train":
+            train.run(config, workdir)
+        case "eval":
+            evaluate.run(config, workdir, step=_STEP.value)
+        case "predict":
+            predict.run(
+                config,
+                workdir,
+                input_path=_needed("input", _INPUT.value),
+                output=_needed("output", _OUTPUT.value),
+                step=_STEP.value,
+            )
+        case "export":
+            output = _needed("output", _OUTPUT.value or workdir / "export")
+            export.run(config, workdir, output=output, step=_STEP.value)
+
+
+def _needed(flag: str, value: str | pathlib.Path | None) -> pathlib.Path:
+    if not value:
+        raise errors.UserError(f"--mode={_MODE.value} needs --{flag}")
+    return pathlib.Path(value)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a bad one ends the program with status 2 and one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if flags.FLAGS["config"].value is None:
+            raise flags.Error("--config=FILE is missing, for example configs/folder.py")
+        _CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here
+        if len(rest) > 1:
+            raise flags.Error(f"unknown argument {rest[1]!r}; flags begin with --")
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
+        text = " ".join(str(error.args[0] if error.args else error).split())
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+    return rest
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,47 @@
+"""Whether a compiled program fits, asked before it runs."""
+
+import os
+from typing import Any
+
+import jax
+
+from jaxseg import config as config_lib
+from jaxseg import errors
+
+GIB = 2**30
+
+
+def needed(compiled: Any) -> int:
+    """Bytes on one device: arguments, results and what lies between."""
+    usage = compiled.memory_analysis()
+    return (
+        usage.argument_size_in_bytes
+        + usage.output_size_in_bytes
+        - usage.alias_size_in_bytes
+        + usage.temp_size_in_bytes
+    )
+
+
+def available() -> int:
+    """Bytes of one device's memory; devices on the CPU share the machine's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return machine // jax.local_device_count()
+
+
+def check(needed_bytes: int, config: config_lib.Config) -> None:
+    """Raises UserError if a training step needs more than a device has."""
+    if needed_bytes > available():
+        raise errors.UserError(too_large(config, needed_bytes))
+
+
+def too_large(config: config_lib.Config, needed_bytes: int | None = None) -> str:
+    """What to tell where a training step does not fit."""
+    size = "" if needed_bytes is None else f" {needed_bytes / GIB:.1f} GiB,"
+    return (
+        f"a step on config.data.crop={config.data.crop} with "
+        f"config.train.batch_size={config.train.batch_size} needs{size} more than the "
+        f"{available() / GIB:.1f} GiB of a device; make one of them smaller"
+    )

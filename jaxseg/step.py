@@ -1,0 +1,172 @@
+"""One step of training and of evaluation, each one jitted program."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from jaxseg import augment, inference, losses, metrics, sharding
+from jaxseg import config as config_lib
+from jaxseg.models import build, names
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(kw_only=True, frozen=True)
+class TrainState:
+    """All that a step changes, and the frozen parameters; dicts by dotted name."""
+
+    step: Array  # int32: steps done
+    params: Mapping[str, Array]  # trained
+    frozen: Mapping[str, Array]
+    stats: Mapping[str, Array]  # BatchNorm's running mean and variance
+    opt_state: Any
+    window: Mapping[str, Array]  # sums of metrics since the last row of the log
+
+    @property
+    def variables(self) -> dict[str, Array]:
+        """All variables of the model."""
+        return {**self.params, **self.frozen, **self.stats}
+
+
+Batch = dict[str, Array]  # images uint8 [B H W 3], labels int32 [B H W]
+
+
+def make_train_state(
+    params: Mapping[str, Array],
+    frozen: Mapping[str, Array],
+    stats: Mapping[str, Array],
+    tx: optax.GradientTransformation,
+    *,
+    num_classes: int,
+) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        frozen=frozen,
+        stats=stats,
+        opt_state=tx.init(params),
+        window={
+            "loss": jnp.zeros(()),
+            "confusion": jnp.zeros((num_classes, num_classes)),
+        },
+    )
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    *,
+    loss: config_lib.Loss,
+    data: config_lib.Data,
+    seed: int,
+    log_every: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """A jitted (state, batch) -> (state, metrics) that consumes the state.
+
+    Metrics are those of the state before the update: grad_norm and lr, and the mean
+    loss and the confusion matrix (float32 [C C]) since the last multiple of log_every.
+    """
+
+    def train_step(state: TrainState, batch: Batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        color_key, dropout_key = jax.random.split(key)
+        images = _augment(color_key, batch["images"], data)
+
+        def loss_of(params):
+            model = names.merge(graphdef, {**state.variables, **params})
+            output = model(images, rngs=nnx.Rngs(dropout=dropout_key))
+            stats = names.split(model)[2]
+            return _total_loss(output, batch["labels"], loss), (output.logits, stats)
+
+        grad_of = jax.value_and_grad(loss_of, has_aux=True)
+        (value, (logits, stats)), grads = grad_of(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        confusion = metrics.confusion_matrix(
+            batch["labels"],
+            jnp.argmax(logits, -1),
+            num_classes=logits.shape[-1],
+            ignore=loss.ignore,
+        )
+        since = state.step % log_every
+        window = {
+            name: jnp.where(since == 0, 0, state.window[name]) + new
+            for name, new in {"loss": value, "confusion": confusion}.items()
+        }
+        new_state = TrainState(
+            step=state.step + 1,
+            params=params,
+            frozen=state.frozen,
+            stats=stats,
+            opt_state=opt_state,
+            window=window,
+        )
+        return new_state, {
+            "loss": window["loss"] / (since + 1),
+            "confusion": window["confusion"],
+            "grad_norm": optax.global_norm(grads),
+            "lr": schedule(state.step),
+        }
+
+    everywhere = sharding.replicated(mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+
+def make_eval_step(
+    graphdef: nnx.GraphDef,
+    mesh: Mesh,
+    *,
+    data: config_lib.Data,
+    num_classes: int,
+    ignore: int,
+) -> Callable[[names.Variables, Batch], Array]:
+    """A jitted (variables, batch) -> confusion matrix, int32 [C C].
+
+    The batch has besides `valid`, bool [B]: False for images that only fill it up.
+    """
+    predict = inference.make_predictor(graphdef, mean=data.mean, std=data.std)
+
+    def eval_step(variables: names.Variables, batch: Batch) -> Array:
+        labels = jnp.where(batch["valid"][:, None, None], batch["labels"], ignore)
+        return metrics.confusion_matrix(
+            labels,
+            predict(variables, batch["images"]),
+            num_classes=num_classes,
+            ignore=ignore,
+        )
+
+    return jax.jit(eval_step, out_shardings=sharding.replicated(mesh))
+
+
+def _augment(key: Array, images: Array, data: config_lib.Data) -> Array:
+    """Changed colors where the config asks for them, then normalized."""
+    limits = {
+        name: getattr(data, name)
+        for name in ("brightness", "contrast", "saturation", "hue")
+    }
+    if data.augment != "none" and any(limits.values()):
+        images = augment.random_color(key, images, **limits)
+    return augment.normalize(images, mean=data.mean, std=data.std)
+
+
+def _total_loss(output: build.Output, labels: Array, loss: config_lib.Loss) -> Array:
+    """The head's cross-entropy and its share of the auxiliary head's."""
+    options = {
+        "ignore": loss.ignore,
+        "class_weights": loss.class_weights,
+        "label_smoothing": loss.label_smoothing,
+    }
+    value = losses.cross_entropy(output.logits, labels, **options)
+    if output.aux is not None:
+        aux = losses.cross_entropy(output.aux, labels, **options)
+        value = value + loss.aux_weight * aux
+    return value

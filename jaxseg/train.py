@@ -1,0 +1,329 @@
+"""Training: build, restore, loop."""
+
+import contextlib
+import dataclasses
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxseg import (
+    checkpoint,
+    evaluate,
+    memory,
+    metrics,
+    optim,
+    pictures,
+    pretrained,
+    report,
+    sharding,
+)
+from jaxseg import config as config_lib
+from jaxseg import step as step_lib
+from jaxseg.data import datasets, loader
+from jaxseg.models import build, names
+
+
+def run(config: config_lib.Config, workdir: pathlib.Path) -> None:
+    """Trains to config.train.steps, going on from the workdir's newest checkpoint.
+
+    Ends with an evaluation and its report; at SIGTERM or SIGINT with a checkpoint.
+    """
+    sharding.check_batch_size(config.train.batch_size)
+    dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
+    config = datasets.with_num_classes(config, dataset)
+    sources = {name: dataset.split(name) for name in ("train", "val")}
+    mesh = sharding.make_mesh()
+    model = make_model(config.model, config.seed, mesh)
+    optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
+    _write_start(config, workdir, dataset)
+    checkpoints = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep)
+    with contextlib.closing(checkpoints):
+        start = max(checkpoints.steps, default=0)
+        if config.pretrained.path and not checkpoints.steps:
+            loaded = pretrained.load(
+                model, config.pretrained.path, config.pretrained.skip
+            )
+            print(f"pretrained: {loaded}")
+        trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
+        if checkpoints.steps:
+            trainer.restore(checkpoints, start)
+            print(f"resumed after step {start}")
+        trainer.loop(checkpoints)
+
+
+def make_model(model: config_lib.Model, seed: int, mesh: Mesh) -> nnx.Module:
+    """A model with random weights, replicated over the mesh."""
+    abstract = nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(seed)))
+
+    def init():
+        _, params, stats = names.split(build.build_model(model, rngs=nnx.Rngs(seed)))
+        return params | stats
+
+    variables = jax.jit(init, out_shardings=sharding.replicated(mesh))()
+    return names.merge(names.split(abstract)[0], variables)
+
+
+class _Trainer:
+    """The programs and the state of a run."""
+
+    def __init__(self, config, workdir, dataset, sources, mesh, model):
+        self.config, self.workdir, self.dataset = config, workdir, dataset
+        self.sources, self.mesh, self.model = sources, mesh, model
+        schedule = optim.make_schedule(config.optim, config.train.steps)
+        model.train()
+        optim.freeze_statistics(model, ("*",) if config.freeze_bn else config.freeze)
+        graphdef, params, stats = names.split(model)
+        trained, frozen = optim.split_frozen(params, config.freeze)
+        tx = optim.make_optimizer(config.optim, schedule, trained)
+        state = step_lib.make_train_state(
+            trained, frozen, stats, tx, num_classes=dataset.num_classes
+        )
+        everywhere = sharding.replicated(mesh)
+        self.state = jax.jit(lambda x: x, out_shardings=everywhere)(state)
+        self.train_step = step_lib.make_train_step(
+            graphdef,
+            tx,
+            schedule,
+            mesh,
+            loss=config.loss,
+            data=config.data,
+            seed=config.seed,
+            log_every=config.train.log_every,
+        )
+        model.eval()
+        self.eval_mesh = sharding.make_local_mesh()
+        self.eval_step = step_lib.make_eval_step(
+            names.split(model)[0],
+            self.eval_mesh,
+            data=config.data,
+            num_classes=dataset.num_classes,
+            ignore=config.loss.ignore,
+        )
+        _print_parts(trained, frozen)
+
+    def restore(self, checkpoints: checkpoint.Checkpoints, step: int) -> None:
+        """Takes over the state that was saved after `step` steps."""
+        state = self.state
+        saved = checkpoints.restore(step, _parts(state), self.mesh)
+        model = saved["model"]
+        self.state = dataclasses.replace(
+            state,
+            params={name: model[name] for name in state.params},
+            frozen={name: model[name] for name in state.frozen},
+            stats={name: model[name] for name in state.stats},
+            **saved["training"],
+        )
+
+    def loop(self, checkpoints: checkpoint.Checkpoints) -> None:
+        """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
+        config, start = self.config, int(self.state.step)
+        steps, result = config.train.steps, None
+        train_step = self._compile()
+        batches = loader.train_batches(
+            self.sources["train"],
+            config.data,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            ignore=config.loss.ignore,
+            start=start,
+        )
+        with (
+            contextlib.closing(batches),
+            _Log(config, self.workdir, self.dataset, start) as log,
+            _stop_signals() as stop,
+        ):
+            for step in range(start + 1, steps + 1):
+                with log.waiting():
+                    batch = sharding.put_batch(self.mesh, next(batches))
+                self.state, step_metrics = train_step(self.state, batch)
+                log.add(step, step_metrics)
+                result = None
+                if step == steps or _due(step, config.eval.every):
+                    result = self._evaluate(log, step)
+                if result or stop.is_set() or _due(step, config.checkpoint.every):
+                    self._save(checkpoints, step, result)
+                if stop.is_set() and step < steps:
+                    log.print(f"stopped after step {step}; the same command goes on")
+                    return
+            if result is None:  # nothing was left to train
+                result = self._evaluate(log, steps)
+                if steps not in checkpoints.steps:
+                    self._save(checkpoints, steps, result)
+        names.update(self.model, self.state.variables)
+        evaluate.write_report(
+            self.workdir,
+            {"step": steps, **result},
+            self.model,
+            self.dataset,
+            config,
+        )
+
+    def _compile(self) -> Any:
+        """The train step, compiled for the batches to come and known to fit."""
+        config = self.config
+        size = config.data.crop
+        if config.data.augment == "none":
+            size = self.sources["train"][0]["label"].shape
+        sharded = sharding.split_batch(self.mesh)
+        shape = (config.train.batch_size, *size)
+        batch = {
+            "images": jax.ShapeDtypeStruct((*shape, 3), np.uint8, sharding=sharded),
+            "labels": jax.ShapeDtypeStruct(shape, np.int32, sharding=sharded),
+        }
+        begin = time.perf_counter()
+        compiled = self.train_step.lower(self.state, batch).compile()
+        memory.check(memory.needed(compiled), config)
+        seconds = time.perf_counter() - begin
+        gib = memory.needed(compiled) / memory.GIB
+        print(f"compiled in {seconds:.1f} s; a step needs {gib:.2f} GiB a device")
+        return compiled
+
+    def _evaluate(self, log: "_Log", step: int) -> dict:
+        log.flush()
+        result = evaluate.evaluate(
+            self.eval_step,
+            self.state.variables,
+            self.dataset,
+            self.config,
+            self.eval_mesh,
+        )
+        log.evaluated(step, result)
+        return result
+
+    def _save(self, checkpoints, step: int, result: dict | None) -> None:
+        miou = result["miou"] if result else None
+        checkpoints.save(step, **_parts(self.state), miou=miou)
+
+
+class _Log:
+    """Rows of metrics and the line on the terminal.
+
+    A step's metrics are read only when the next step is under way, so that reading
+    never holds the device up.
+    """
+
+    def __init__(self, config, workdir, dataset, start: int):
+        self.config, self.dataset = config, dataset
+        self.writer = report.MetricWriter(workdir, resume_step=start)
+        self.progress = report.make_progress(config.train.steps, start)
+        self.pending: tuple[int, dict] | None = None
+        self.begin, self.waited, self.since = time.perf_counter(), 0.0, start
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.flush()
+        self.writer.close()
+        self.progress.close()
+
+    def print(self, text: str) -> None:
+        """A line for the user."""
+        self.progress.print(text)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time within as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
+
+    def add(self, step: int, step_metrics: dict) -> None:
+        """Takes a step's metrics and reads those of the step before."""
+        self.flush()
+        self.pending = step, step_metrics
+
+    def flush(self) -> None:
+        """Reads the metrics not read yet; writes a row where one is due."""
+        if self.pending is None:
+            return
+        (step, found), self.pending = self.pending, None
+        jax.block_until_ready(found)
+        if step % self.config.train.log_every and step != self.config.train.steps:
+            return
+        confusion = np.asarray(found.pop("confusion"))
+        miou = metrics.summarize(confusion, self.dataset.class_names)["miou"]
+        elapsed = time.perf_counter() - self.begin
+        images = (step - self.since) * self.config.train.batch_size
+        row = {name: float(value) for name, value in found.items()}
+        speed = {
+            "images_per_second": images / elapsed,
+            "data_wait": self.waited / elapsed,
+        }
+        self.writer.write(step, "train", row | {"miou": miou} | speed)
+        self.progress.update(step, {"loss": row["loss"], "lr": row["lr"]} | speed)
+        self._restart(step)
+
+    def evaluated(self, step: int, result: dict) -> None:
+        """Writes the row of an evaluation, whose time counts as no step's."""
+        row = {k: v for k, v in result.items() if isinstance(v, float | int)}
+        self.writer.write(step, "eval", row)
+        if result["miou"] is not None:
+            self.progress.update(step, {"miou": result["miou"]})
+        self._restart(step)
+
+    def _restart(self, step: int) -> None:
+        self.begin, self.waited, self.since = time.perf_counter(), 0.0, step
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGTERM or SIGINT sets; a second one acts as usual."""
+    stop, before = threading.Event(), {}
+
+    def handle(number, frame):
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parts(state: step_lib.TrainState) -> dict[str, Any]:
+    """The state as a checkpoint holds it."""
+    training = {name: getattr(state, name) for name in ("step", "opt_state", "window")}
+    return {"model": state.variables, "training": training}
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _write_start(config, workdir: pathlib.Path, dataset: datasets.Dataset) -> None:
+    """Prints and saves the config; saves the classes, which predict needs."""
+    changes = config_lib.diff(config, config_lib.Config())
+    for name, (default, value) in changes.items():
+        print(f"config.{name} = {value!r} (default {default!r})")
+    steps, batch = config.train.steps, config.train.batch_size
+    count = len(dataset.split("train"))
+    print(
+        f"{steps} steps x {batch} images = {steps * batch} images seen, "
+        f"{steps * batch / count:.1f} epochs of {count}; lr is for batches of {batch}"
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    with pictures.atomic_path(workdir / "config.json") as path:
+        path.write_text(config_lib.to_json(config))
+    datasets.write_classes(workdir / "classes.json", dataset)
+
+
+def _print_parts(trained, frozen) -> None:
+    for part in sorted({name.split(".")[0] for name in {**trained, **frozen}}):
+        counts = [
+            sum(v.size for name, v in params.items() if name.split(".")[0] == part)
+            for params in (trained, frozen)
+        ]
+        print(f"{part}: {counts[0]:,} parameters trained, {counts[1]:,} frozen")

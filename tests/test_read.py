@@ -1,0 +1,361 @@
+"""Reading weights files: hand-made ones, damaged ones, and torch's own."""
+
+import io
+import pickle
+import struct
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from jaxseg import errors
+from jaxseg.pretrained import read
+
+STORAGES = {
+    "Double": np.float64,
+    "Float": np.float32,
+    "Half": np.float16,
+    "BFloat16": ml_dtypes.bfloat16,
+    "Long": np.int64,
+    "Int": np.int32,
+    "Short": np.int16,
+    "Char": np.int8,
+    "Byte": np.uint8,
+    "Bool": np.bool_,
+}
+DATA = np.arange(12, dtype=np.float32)
+
+
+def emit(value) -> bytes:
+    """The pickle of a value, without its end; bytes stand for themselves."""
+    match value:
+        case bytes():
+            return value
+        case str():
+            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+        case int():
+            return pickle.dumps(value, protocol=2)[2:-1]
+        case tuple():
+            return b"(" + b"".join(map(emit, value)) + b"t"
+        case dict():
+            pairs = (emit(key) + emit(item) for key, item in value.items())
+            return b"}(" + b"".join(pairs) + b"u"
+    raise TypeError(value)
+
+
+def tensor(shape, strides, *, offset=0, key="0", kind="Float", numel=12) -> bytes:
+    storage_type = f"ctorch\n{kind}Storage\n".encode()
+    storage = emit(("storage", storage_type, key, "cpu", numel)) + b"Q"
+    hooks = b"ccollections\nOrderedDict\n)R"
+    arguments = (storage, offset, shape, strides, b"\x89", hooks)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + emit(arguments) + b"R"
+
+
+def write_zip(path, value, *, storages=None, members=None, compression=0):
+    storages = {"0": DATA.tobytes()} if storages is None else storages
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("any/data.pkl", b"\x80\x02" + emit(value) + b".")
+        for name, data in (members or {"byteorder": b"little"}).items():
+            archive.writestr(f"any/{name}", data)
+        for key, data in storages.items():
+            archive.writestr(f"any/data/{key}", data)
+    return path
+
+
+def write_legacy(path, value, *, storages=None, little_endian=True):
+    storages = {"0": (12, DATA.tobytes())} if storages is None else storages
+    with path.open("wb") as file:
+        for item in (read.LEGACY_MAGIC, 1001, {"little_endian": little_endian}):
+            pickle.dump(item, file, protocol=2)
+        file.write(b"\x80\x02" + emit(value) + b".")
+        pickle.dump(list(storages), file, protocol=2)
+        for numel, data in storages.values():
+            file.write(struct.pack("<q", numel) + data)
+    return path
+
+
+@pytest.fixture(params=[write_zip, write_legacy])
+def write(request, tmp_path):
+    return lambda value, **more: request.param(tmp_path / "w.pth", value, **more)
+
+
+def refusal(path) -> str:
+    with pytest.raises(errors.UserError) as caught:
+        read.read_weights(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert message.isprintable()
+    return message
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_dtypes(tmp_path, kind):
+    expected = np.array([0, 1, 1, 0, 1, 1]).astype(STORAGES[kind])
+    data = expected.tobytes()
+    value = {"a": tensor((2, 3), (3, 1), kind=kind, numel=6)}
+    for path in (
+        write_zip(tmp_path / "z.pt", value, storages={"0": data}),
+        write_legacy(tmp_path / "l.bin", value, storages={"0": (6, data)}),
+    ):
+        (found,) = read.read_weights(path).values()
+        assert found.dtype == STORAGES[kind]
+        np.testing.assert_array_equal(found, expected.reshape(2, 3))
+
+
+def test_views_of_one_storage(write):
+    path = write(
+        {
+            "whole": tensor((3, 4), (4, 1)),
+            "transposed": tensor((4, 3), (1, 4)),
+            "part": tensor((2, 2), (8, 2), offset=1),
+            "scalar": tensor((), (), offset=11),
+            "empty": tensor((0, 3), (3, 1)),
+            "expanded": tensor((2, 3), (0, 0), offset=5),
+        }
+    )
+    found = read.read_weights(path)
+    whole = DATA.reshape(3, 4)
+    np.testing.assert_array_equal(found["whole"], whole)
+    np.testing.assert_array_equal(found["transposed"], whole.T)
+    np.testing.assert_array_equal(found["part"], whole[::2, 1::2])
+    np.testing.assert_array_equal(found["scalar"], np.float32(11))
+    np.testing.assert_array_equal(found["expanded"], np.full((2, 3), 5))
+    assert found["empty"].shape == (0, 3)
+    assert found["scalar"].shape == ()
+    assert np.shares_memory(found["whole"], found["transposed"])
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+def test_finds_the_state_dict_of_a_checkpoint(write, wrapper):
+    namespace = b"cargparse\nNamespace\n)\x81}X\x02\x00\x00\x00lrK\x01sb"
+    scalar = b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(tRtR"
+    inner = {"a": tensor((12,), (1,)), "version": 3}
+    value = {"epoch": 7, "args": namespace, "best": scalar, wrapper: inner}
+    assert list(read.read_weights(write(value))) == ["a"]
+
+
+def test_prefix_is_stripped_where_all_have_it(write):
+    one, two = tensor((12,), (1,)), tensor((3, 4), (4, 1))
+    found = read.read_weights(write({"module.a": one, "module.b": two}))
+    assert {name: array.shape for name, array in found.items()} == {
+        "a": (12,),
+        "b": (3, 4),
+    }
+    assert list(read.read_weights(write({"module.a": one, "b": two}))) == [
+        "module.a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (tensor((13,), (1,)), "reaches past"),
+        (tensor((12,), (1,), offset=1), "reaches past"),
+        (tensor((2, 2), (11, 1)), "reaches past"),
+        (tensor((2**62, 2**62), (2**62, 1)), "reaches past"),
+        (tensor((3,), (-1,), offset=5), "negative"),
+        (tensor((-3,), (1,)), "negative"),
+        (tensor((3,), (1,), offset=-1), "negative"),
+        (tensor((2, 3), (3,)), "zip()"),
+        (tensor((10**9,), (0,)), "larger"),
+        (tensor((12,), (1,), numel=-12), "storage"),
+        (tensor((12,), (1,), key="9"), "KeyError"),
+    ],
+)
+def test_wrong_geometry(write, broken, expected):
+    assert expected in refusal(write({"a": broken}))
+
+
+def test_storage_smaller_than_declared(tmp_path):
+    value = {"a": tensor((12,), (1,))}
+    path = write_zip(tmp_path / "a.pth", value, storages={"0": bytes(47)})
+    assert "reaches past its 47 bytes" in refusal(path)
+    huge = {"a": tensor((2**40,), (1,), numel=2**40)}
+    path = write_legacy(tmp_path / "b.pth", huge, storages={"0": (2**40, b"")})
+    assert "ends after the file" in refusal(path)
+
+
+def test_big_endian(tmp_path):
+    value = {"a": tensor((12,), (1,))}
+    path = write_zip(tmp_path / "a.pth", value, members={"byteorder": b"big"})
+    assert "big-endian" in refusal(path)
+    path = write_legacy(tmp_path / "b.pth", value, little_endian=False)
+    assert "big-endian" in refusal(path)
+
+
+def test_zip_bomb(tmp_path):
+    value, zeros = {"a": tensor((12,), (1,))}, {"0": bytes(10**7)}
+    packed = zipfile.ZIP_DEFLATED
+    path = write_zip(tmp_path / "a.pth", value, storages=zeros, compression=packed)
+    assert "unpacks to" in refusal(path)
+    # The same, with a size in the archive's table that hides it.
+    size, lie = struct.pack("<I", 10**7), struct.pack("<I", 48)
+    path.write_bytes(path.read_bytes().replace(size, lie))
+    assert "CRC" in refusal(path)
+    path = write_zip(tmp_path / "b.pth", value, compression=packed)
+    np.testing.assert_array_equal(read.read_weights(path)["a"], DATA)
+
+
+def test_truncated_anywhere(write):
+    path = write({"a": tensor((12,), (1,))})
+    data = path.read_bytes()
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        refusal(path)
+
+
+def test_flipped_bits_never_escape(write):
+    path = write({"a": tensor((12,), (1,))})
+    data = path.read_bytes()
+    is_zip = data.startswith(b"PK")
+    for position in range(len(data)):
+        for bit in (1, 128):
+            flipped = bytearray(data)
+            flipped[position] ^= bit
+            path.write_bytes(flipped)
+            try:
+                found = read.read_weights(path)
+            except errors.UserError:
+                continue
+            # Only a zip archive has checksums, which cover what is read from it.
+            if is_zip:
+                np.testing.assert_array_equal(found["a"], DATA)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_code_is_named_and_not_run(write, tmp_path, wrapped):
+    witness = tmp_path / "ran"
+    call = b"cposix\nsystem\n" + emit((f"touch {witness}",)) + b"R"
+    value = {"a": tensor((12,), (1,)), "state_dict": {"b": call}}
+    message = refusal(write(value if wrapped else call))
+    assert "posix.system" in message
+    assert "state_dict()" in message
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.pth", b"  <!DOCTYPE html><html>no such page</html>", "web page"),
+        ("a.safetensors", b"<html>", "web page"),
+        ("a.pth", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        ("a.npz", b"PK", "'.npz'; expected one of .safetensors, .pth"),
+        ("a.pth", b"", "damaged"),
+        ("a.pth", bytes(range(256)), "weights"),
+        ("a.pth", pickle.dumps({"a": 1}), "not written by torch.save"),
+        ("a.safetensors", b"", "damaged"),
+        ("a.safetensors", b"\xff" * 64, "damaged"),
+        ("a.safetensors", struct.pack("<Q", 2**40) + b"{}", "damaged"),
+        ("a.safetensors", struct.pack("<Q", 2) + b"{}", "holds no tensors"),
+    ],
+)
+def test_not_weights(tmp_path, name, content, expected):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert expected in refusal(path)
+
+
+def test_other_archives_and_values(tmp_path):
+    path = tmp_path / "a.pth"
+    value = {"a": tensor((12,), (1,))}
+    write_zip(path, value, members={"constants.pkl": b""})
+    assert "TorchScript" in refusal(path)
+    assert "holds a int" in refusal(write_zip(path, 3))
+    message = refusal(write_zip(path, {"backbone": {"a": tensor((12,), (1,))}}))
+    assert "found backbone" in message
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("photo.jpg", b"")
+    assert "0 data.pkl" in refusal(path)
+    assert "\x1b" not in refusal(write_zip(path, {"\x1b[31m\n": 1}))
+
+
+def test_missing_and_folder(tmp_path):
+    assert "No such file" in refusal(tmp_path / "none.pth")
+    assert "folder" in refusal(tmp_path)
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / "a.safetensors"
+    expected = {
+        "module.a": np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16),
+        "module.b": np.array(2.5, np.float16),
+        "module.c": np.zeros((0, 3), bool),
+    }
+    safetensors.numpy.save_file(expected, path)
+    data = path.read_bytes()
+    found = read.read_weights(str(path))
+    path.write_bytes(b"")  # the arrays do not depend on the file any more
+    assert list(found) == ["a", "b", "c"]
+    for name, array in found.items():
+        assert array.dtype == expected[f"module.{name}"].dtype
+        np.testing.assert_array_equal(array, expected[f"module.{name}"])
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        refusal(path)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_equals_torch(tmp_path, is_zip):
+    torch = pytest.importorskip("torch")
+    base = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    state = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+    ).state_dict()
+    state |= {
+        "view": base[1::2, 2:5],
+        "transposed": base.T,
+        "scalar": torch.tensor(3.5, dtype=torch.float64),
+        "empty": torch.zeros(0, 4),
+        "expanded": torch.tensor([1.0, 2.0]).expand(3, 2),
+        "parameter": torch.nn.Parameter(base),
+        "channels_last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "bool": base > 0,
+        "half": base.half(),
+        "bfloat16": base.bfloat16(),
+        "uint16": (base.abs() * 100).to(torch.uint16),
+    }
+    state |= {f"int{n}": (base * 10).to(getattr(torch, f"int{n}")) for n in (8, 16, 32)}
+    checkpoint = {
+        "model": state,
+        "optimizer": {"state": {0: base}},
+        "lr": np.float64(1),
+    }
+    path = tmp_path / "a.pth"
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=is_zip)
+    found = read.read_weights(path)
+    assert list(found) == list(state)
+    for name, value in state.items():
+        assert str(found[name].dtype) == str(value.dtype).removeprefix("torch.")
+        expected = value.detach()
+        if expected.dtype == torch.bfloat16:
+            expected = expected.float()
+        np.testing.assert_array_equal(
+            found[name].astype(expected.numpy().dtype), expected.numpy()
+        )
+    assert np.shares_memory(found["transposed"], found["parameter"])
+
+
+def test_torch_programs_are_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "a.pth"
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert "torch.nn.modules.linear.Linear" in refusal(path)
+    torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=False)
+    refusal(path)
+    torch.save({"a": torch.zeros(3, dtype=torch.complex64)}, path)
+    assert "torch.ComplexFloatStorage" in refusal(path)
+
+
+def test_numpy_and_protocol_variants(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "a.pth"
+    for protocol in (2, 3, 4, 5):
+        buffer = io.BytesIO()
+        value = {"a": torch.ones(3), "names": {"x"}, "array": np.ones(3), "b": b"x"}
+        torch.save(value, buffer, pickle_protocol=protocol)
+        path.write_bytes(buffer.getvalue())
+        np.testing.assert_array_equal(read.read_weights(path)["a"], np.ones(3))
