@@ -75,5 +75,5 @@ def _mean(values: np.ndarray) -> float | None:
     return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
-def _number(value: np.ndarray) -> float | None:
+def _number(value: np.ndarray | float) -> float | None:
     return None if np.isnan(value) else float(value)

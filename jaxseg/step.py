@@ -113,7 +113,7 @@ def make_train_step(
         return new_state, {
             "loss": window["loss"] / (since + 1),
             "confusion": window["confusion"],
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "lr": schedule(state.step),
         }
 

@@ -59,10 +59,12 @@ def _check_rules(name: str, value: Any, rules: typing.Mapping[str, Any]) -> None
     if value is None:
         return
     if "choices" in rules and value not in rules["choices"]:
-        known = ", ".join(map(str, rules["choices"]))
-        near = difflib.get_close_matches(str(value), map(str, rules["choices"]), n=1)
+        known = [str(choice) for choice in rules["choices"]]
+        near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise errors.UserError(f"{name}={value!r} is not one of {known}{hint}")
+        raise errors.UserError(
+            f"{name}={value!r} is not one of {', '.join(known)}{hint}"
+        )
     if "low" in rules and value < rules["low"]:
         raise errors.UserError(f"{name}={value} must be at least {rules['low']}")
     if "above" in rules and value <= rules["above"]:

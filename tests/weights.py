@@ -26,16 +26,18 @@ TINY = {
 
 @functools.cache
 def _trace(settings):
+    """(graph definition, {name: shape}) of a model; nothing is computed."""
     model = config.Model(**dict(settings))
-    return names.split(
+    graphdef, state = nnx.split(
         nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(0)))
     )
+    flat = nnx.to_flat_state(state)
+    return graphdef, {names.join(path): v.get_value().shape for path, v in flat}
 
 
 def make_model(*, seed=None, **settings):
     """A model whose variables are all 0, or drawn from a seed (none 0 nor 1)."""
-    graphdef, params, stats = _trace(tuple(settings.items()))
-    shapes = {name: value.shape for name, value in (params | stats).items()}
+    graphdef, shapes = _trace(tuple(settings.items()))
     variables = {name: jnp.zeros(shape) for name, shape in shapes.items()}
     if seed is not None:
         rng = np.random.default_rng(seed)

@@ -51,7 +51,9 @@ def train_batches(
             )
         )
     processes = jax.process_count()
-    dataset = dataset.batch(batch_size // processes, batch_fn=_stack)
+    dataset = dataset.batch(  # endless; but else grain rounds its length in floats
+        batch_size // processes, drop_remainder=True, batch_fn=_stack
+    )
     dataset = dataset[start * processes + jax.process_index() :: processes]
     return iter(_parallel(dataset, data.workers))
 

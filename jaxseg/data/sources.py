@@ -9,7 +9,7 @@ import io
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,6 +26,7 @@ class Example(TypedDict):
     label: np.ndarray
 
 
+@runtime_checkable
 class Source(Protocol):
     """What the loader needs of a data set's split."""
 

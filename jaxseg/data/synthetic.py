@@ -4,6 +4,7 @@ They stand in for a real data set in tests, demos and transfer experiments: "day
 "night" share shapes and texture, while color and contrast differ.
 """
 
+import functools
 import random
 
 import cv2
@@ -41,6 +42,7 @@ _WEATHER = {
 _PATCHY = (0, 0.05, 0.05, 0.04, 0.12, 0.02, 0.02, 0.04, 0.02)
 _GRAINY = (0, 0.03, 0.05, 0.03, 0.12, 0.02, 0.01, 0.04, 0.01)
 _GRID = 24  # rows of the coarse maps of light and clouds
+_STARTS = 1 << 16  # different crops of the grain
 
 
 def _tables() -> tuple[np.ndarray, ...]:
@@ -96,6 +98,12 @@ def _noise(
     return cv2.resize(noise, size[::-1])
 
 
+@functools.lru_cache(maxsize=2)
+def _grains(count: int) -> Float32[np.ndarray, "_"]:
+    """Noise of mean 0 and spread 1: `_STARTS` runs of `count` numbers overlap in it."""
+    return np.random.default_rng(0).standard_normal(count + _STARTS, np.float32)
+
+
 def _sky(
     scene: canvas.Canvas,
     rng: np.random.Generator,
@@ -116,8 +124,8 @@ def _sky(
     fine = cv2.resize(sky, tuple(shape[::-1].tolist()))
     if scene.lit:
         rows, columns = (rng.random((50, 2)) * (shape - 1)).astype(int).T
-        for right, down in np.ndindex(2, 2):
-            fine[rows + down, columns + right, :3] = 255
+        for below, beside in np.ndindex(2, 2):
+            fine[rows + below, columns + beside, :3] = 255
         x, y, radius = rng.uniform(-16, 16), rng.uniform(6, 16), rng.uniform(0.7, 1.1)
         moon = objects.moon()
         scene.place(moon, (radius, radius, 1), (x, y, 30), [(250, 246, 226)])
@@ -138,7 +146,8 @@ def _develop(
     uneven = (1 + 0.12 * _noise(rng, grid, 3)[..., None]) * rng.uniform(0.8, 1.15)
     falling = (uneven * light).astype(np.float32)
     lamps = _lamps(scene, size) if scene.lit else np.zeros_like(falling)
-    grains = rng.integers(-128, 128, (*size, 3), np.int8) * np.float32(1 / 74)
+    grains = _grains(3 * code.size)[rng.integers(_STARTS) :][: 3 * code.size]
+    grains = grains.reshape(*size, 3)
     patches = cv2.LUT(code, _PATCHES) * _noise(rng, size, 40)
     texture = 1 + patches + cv2.LUT(code, _GRAINS) * grains[..., 0]
     # merged to three channels, as NumPy is slow at broadcasting the last axis
@@ -147,10 +156,10 @@ def _develop(
     image += 1
     image *= cv2.merge([texture] * 3)
     image *= color
-    grains *= rng.uniform(1, 4) + 4 * scene.lit
     if scene.lit:
         image += cv2.resize(lamps * 22, size[::-1])  # what glows in the air
-    return cv2.add(image, grains, dtype=cv2.CV_8U), label
+    noise = rng.uniform(1, 4) + 4 * scene.lit
+    return cv2.addWeighted(image, 1, grains, noise, 0, dtype=cv2.CV_8U), label
 
 
 def _lamps(

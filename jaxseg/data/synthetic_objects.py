@@ -22,6 +22,11 @@ _PROFILES = (
 )
 
 
+def _swapped(parts: list[canvas.Part]) -> list[canvas.Part]:
+    """The parts with x and z swapped."""
+    return [(solid[..., ::-1], *look) for solid, *look in parts]  # pyright: ignore
+
+
 @functools.cache
 def moon() -> canvas.Model:
     """A disc of radius 1; palette: its color."""
@@ -75,8 +80,7 @@ def house(columns: int, floors: int, variant: int) -> canvas.Model:
     if variant % 3 == 0:
         awning = canvas.rect(0.03, 0.85 * story, 0.97, story)
         parts.append((canvas.upright(awning), 4, 1.0, kind))
-    turned = ((solid[..., ::-1], *look) for solid, *look in parts)
-    return canvas.model((wall, 5, 1.0, kind), *turned)
+    return canvas.model((wall, 5, 1.0, kind), *_swapped(parts))
 
 
 @functools.cache
@@ -187,7 +191,7 @@ def car(kind: int, rear: bool, side: int) -> canvas.Model:
         parts.append((canvas.upright(flat, end)[..., ::-1], slot, 1.0, code))
     if side:
         parts += _car_side(outline, side)
-    return canvas.model(*((solid[..., ::-1], *look) for solid, *look in parts))
+    return canvas.model(*_swapped(parts))
 
 
 def _car_side(outline: Float[np.ndarray, "8 2"], side: int) -> list[canvas.Part]:

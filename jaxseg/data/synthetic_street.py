@@ -84,19 +84,15 @@ def _ground(scene: canvas.Canvas, rng: random.Random, curb: float):
         fill(0, z, 2 * curb - 1, 2.6, paint, canvas.ROAD, zebra)
 
 
-def _house(
-    scene: canvas.Canvas, rng: random.Random, x: float, near: float, far: float
-):
+def _house(scene: canvas.Canvas, rng: random.Random, x: float, near: float, far: float):
     """A house along the street from z `near` to `far`, its wall standing at `x`."""
     side, height, length = math.copysign(1, x), rng.uniform(5, 17), far - near
     bare = _pick(rng, _WALLS)
     paint = canvas.shade(bare, rng.uniform(0.7, 1))
     if rng.random() < 0.45:
         size = side * 10, rng.uniform(1.5, 3), length
-        scene.place(
-            objects.roof(), size, (x, height, near), [bare, _pick(rng, _ROOFS)]
-        )
-    floors, variant = round(height / 3), rng.randrange(12)
+        scene.place(objects.roof(), size, (x, height, near), [bare, _pick(rng, _ROOFS)])
+    floors, variant = round(height / 3), rng.randrange(6)
     columns = round(length / max(rng.uniform(1.8, 3), near / 8))  # fewer if far away
     glass = canvas.vary(rng, (70, 84, 100), 0.3)
     bulb = canvas.shade(canvas.vary(rng, _WARM, 0.12), 0.9)

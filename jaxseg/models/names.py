@@ -7,6 +7,7 @@ names: `backbone`, `backbone.layer[12]`, `*.bias`.
 
 import fnmatch
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 from flax import nnx
@@ -52,5 +53,5 @@ def update(model: nnx.Module, variables: Variables) -> None:
             variable.set_value(variables[name])
 
 
-def _flat(state: nnx.State) -> dict[str, jax.Array]:
+def _flat(state: Any) -> dict[str, jax.Array]:
     return {join(path): v.get_value() for path, v in nnx.to_flat_state(state)}

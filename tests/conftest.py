@@ -1,0 +1,29 @@
+"""Checks the types of every call into jaxseg, and keeps compiled programs."""
+
+import io
+import os
+import pathlib
+from typing import BinaryIO
+
+import beartype
+import jaxtyping
+
+_CACHE = pathlib.Path.home() / ".cache" / "jaxseg-tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+# As type checkers do, an int passes for a float, and any byte stream for a BinaryIO.
+check_types = beartype.beartype(
+    conf=beartype.BeartypeConf(
+        is_pep484_tower=True,
+        hint_overrides=beartype.FrozenDict({BinaryIO: io.IOBase}),
+    )
+)
+jaxtyping.install_import_hook("jaxseg", f"{__name__}.check_types")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning",
+    )

@@ -1,0 +1,200 @@
+import collections
+import contextlib
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseg import config, errors
+from jaxseg.data import loader
+
+SIZES = [(12, 16), (9, 20), (12, 16), (12, 16), (9, 20), (7, 7), (12, 16)]
+
+
+class Numbered:
+    """Examples whose pixels and label are their number; one may be unreadable."""
+
+    def __init__(self, sizes, bad=None):
+        self.sizes, self.bad = sizes, bad
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def name(self, index):
+        return f"folder/{index}.png"
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            raise errors.UserError(f"{self.name(index)}: label value 77 is in no class")
+        size = self.sizes[index]
+        image = np.random.default_rng(index).integers(0, 256, (*size, 3), np.uint8)
+        image[0, 0] = index
+        return {"image": image, "label": np.full(size, index, np.uint8)}
+
+
+def stream(source, *, start=0, batch_size=3, seed=5, **data):
+    """Batches number `start` and so on, copied."""
+    iterator = loader.train_batches(
+        source,
+        config.Data(**{"crop": (8, 10)} | data),
+        batch_size=batch_size,
+        seed=seed,
+        ignore=255,
+        start=start,
+    )
+    with contextlib.closing(iterator):
+        for batch in iterator:
+            yield {key: np.array(value) for key, value in batch.items()}
+
+
+def batches(source, count, **options):
+    with contextlib.closing(stream(source, **options)) as endless:
+        return [*itertools.islice(endless, count)]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def numbers(found):
+    """Which examples the batches hold, in order."""
+    return [int(label[0, 0]) for batch in found for label in batch["labels"]]
+
+
+def numbered(count, size=(8, 10)):
+    return Numbered([size] * count)
+
+
+def test_batches():
+    found = batches(Numbered(SIZES), 4)
+    for batch in found:
+        assert batch["images"].shape == (3, 8, 10, 3)
+        assert batch["images"].dtype == np.uint8
+        assert batch["labels"].shape == (3, 8, 10)
+        assert batch["labels"].dtype == np.int32
+
+
+def test_seed():
+    first, again, other = (batches(Numbered(SIZES), 3, seed=s) for s in (0, 0, 1))
+    assert_same(first, again)
+    assert numbers(first) != numbers(other)
+
+
+@pytest.mark.parametrize("start", [1, 4])
+def test_start(start):
+    whole = batches(Numbered(SIZES), 7, rotate=20.0)
+    rest = batches(Numbered(SIZES), 7 - start, start=start, rotate=20.0)
+    assert_same(rest, whole[start:])
+
+
+def test_worker_processes_give_the_same_batches_and_errors():
+    last = numbers(batches(numbered(9), 3, augment="none"))[-1]
+    source = Numbered([*SIZES, (20, 30), (30, 20)], bad=last)
+    found = {0: [], 2: []}
+    for workers, read in found.items():
+        with pytest.raises(errors.UserError) as raised:
+            read.extend(stream(source, workers=workers))
+        assert str(raised.value) == f"folder/{last}.png: label value 77 is in no class"
+    assert len(found[0]) == 2
+    assert_same(found[2], found[0])
+
+
+def test_epochs():
+    """Batches of 3 run across the epochs of 7, each complete and of its own order."""
+    found = numbers(batches(numbered(7), 7, augment="none"))
+    epochs = [found[i : i + 7] for i in range(0, 21, 7)]
+    assert [sorted(epoch) for epoch in epochs] == [[*range(7)]] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_an_example_changes_from_epoch_to_epoch():
+    found = batches(numbered(1, (30, 30)), 6, batch_size=1)
+    assert len({batch["images"].tobytes() for batch in found}) == 6
+
+
+def test_images_as_they_are():
+    source = numbered(4, (5, 6))
+    for batch in batches(source, 3, augment="none", batch_size=2):
+        for image, label in zip(batch["images"], batch["labels"], strict=True):
+            example = source[int(label[0, 0])]
+            np.testing.assert_array_equal(image, example["image"])
+            np.testing.assert_array_equal(label, example["label"])
+
+
+def test_mixed_sizes_as_they_are():
+    with pytest.raises(errors.UserError) as raised:
+        batches(Numbered(SIZES), 4, augment="none")
+    message = str(raised.value)
+    assert "(9, 20), (12, 16)" in message
+    assert "config.data.augment=standard" in message
+    assert len(batches(Numbered(SIZES), 7, augment="none", batch_size=1)) == 7
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_same_global_batches(monkeypatch, processes):
+    whole = batches(Numbered(SIZES), 4, batch_size=6, start=1)
+    parts = []
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        parts.append(batches(Numbered(SIZES), 4, batch_size=6, start=1))
+    joined = [
+        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
+    assert_same(joined, whole)
+
+
+def test_unreadable_example_stops():
+    with pytest.raises(errors.UserError) as raised:
+        batches(Numbered(SIZES, bad=2), 4)
+    assert str(raised.value) == "folder/2.png: label value 77 is in no class"
+
+
+def test_unreadable_example_is_skipped():
+    source = Numbered([(8, 10)] * 7, bad=2)
+    found = numbers(batches(source, 7, augment="none", on_error="skip"))
+    for epoch in (found[:7], found[7:14], found[14:]):
+        assert collections.Counter(epoch) == {0: 1, 1: 1, 3: 2, 4: 1, 5: 1, 6: 1}
+
+
+def evaluate(source, size, **data):
+    return [*loader.eval_batches(source, config.Data(**data), batch_size=size)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("sizes", [SIZES, [(6, 5)] * 6, [(4, 4)]], ids=len)
+def test_evaluation_sees_every_example_once(sizes, batch_size):
+    source, seen = Numbered(sizes), []
+    for batch in evaluate(source, batch_size):
+        assert len(batch["images"]) == len(batch["labels"]) == batch_size
+        assert batch["valid"].any()
+        assert batch["labels"].dtype == np.int32
+        for image, label, valid in zip(*batch.values(), strict=True):
+            if valid:
+                seen.append(int(label[0, 0]))
+                np.testing.assert_array_equal(image, source[seen[-1]]["image"])
+                np.testing.assert_array_equal(label, source[seen[-1]]["label"])
+    assert sorted(seen) == [*range(len(source))]
+
+
+def test_evaluation_on_unreadable_example():
+    with pytest.raises(errors.UserError, match=r"folder/2\.png: label value 77"):
+        evaluate(Numbered(SIZES, bad=2), 2, on_error="skip")  # never left out
+
+
+@pytest.mark.parametrize("processes", [2, 3, 9])
+def test_processes_share_out_the_evaluation(monkeypatch, processes):
+    seen = []
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        for batch in evaluate(Numbered(SIZES), 2):
+            labels = batch["labels"][batch["valid"]]
+            seen += labels[:, 0, 0].tolist()
+    assert sorted(seen) == [*range(7)]

@@ -1,0 +1,114 @@
+import logging
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg import errors
+from jaxseg.data import sources
+
+SIZE = (6, 9)  # height, width
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def rgb(rng):
+    return rng.integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+@pytest.fixture
+def indices(rng):
+    return rng.integers(0, 3, SIZE, np.uint8)
+
+
+def refuse(read, *arguments):
+    with pytest.raises(errors.UserError) as raised:
+        read(*arguments)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def write_pairs(folder, rgb, indices, count=4):
+    pairs = []
+    for i in range(count):
+        pairs.append((folder / f"{i}.png", folder / f"{i}_label.png"))
+        Image.fromarray((rgb + i).astype(np.uint8)).save(pairs[-1][0])
+        Image.fromarray(indices).save(pairs[-1][1])
+    return sources.Files(pairs, sources.LabelMap({0: 0, 1: 1, 2: 2, 255: 255}))
+
+
+def test_label_map():
+    table = sources.LabelMap({7: 0, 8: 1, 0: 255, 255: 254})
+    raw = np.array([[7, 8], [0, 255]], np.uint8)
+    found = table(raw, "a.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, [[0, 1], [255, 254]])
+
+
+def test_label_map_refuses_unknown_values():
+    table = sources.LabelMap({0: 0, 1: 1, 2: 2, 5: 3, 254: 255, 255: 255})
+    raw = np.array([[0, 1], [5, 77]], np.uint8)
+    message = refuse(table, raw, "some/a.png")
+    assert message.startswith("some/a.png: label value 77 is in no class")
+    assert "0-2, 5, 254-255" in message
+
+
+def test_files(tmp_path, rgb, indices):
+    source = write_pairs(tmp_path, rgb, indices)
+    assert len(source) == 4
+    assert source.name(2) == str(tmp_path / "2.png")
+    example = source[2]
+    np.testing.assert_array_equal(example["image"], (rgb + 2).astype(np.uint8))
+    np.testing.assert_array_equal(example["label"], indices)
+    assert example["label"].dtype == np.uint8
+
+
+def test_label_of_another_size(tmp_path, rgb, indices):
+    source = write_pairs(tmp_path, rgb, indices)
+    Image.fromarray(indices.T.copy()).save(tmp_path / "1_label.png")
+    message = refuse(source.__getitem__, 1)
+    assert f"{tmp_path / '1_label.png'} is 9x6 (height x width)" in message
+    assert f"{tmp_path / '1.png'} 6x9" in message
+
+
+def test_label_of_no_class(tmp_path, rgb, indices):
+    source = write_pairs(tmp_path, rgb, indices)
+    Image.fromarray(indices + 5).save(tmp_path / "1_label.png")
+    assert refuse(source.__getitem__, 1).startswith(str(tmp_path / "1_label.png"))
+
+
+def test_skip_unreadable(tmp_path, rgb, indices, caplog):
+    source = sources.SkipUnreadable(write_pairs(tmp_path, rgb, indices))
+    whole = [source[i] for i in range(4)]
+    for name in ("1.png", "2_label.png"):
+        (tmp_path / name).write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        found = [source[i] for i in range(4)]
+    assert len(source) == 4
+    assert source.name(1) == str(tmp_path / "1.png")
+    for i, stand_in in enumerate((0, 3, 3, 3)):
+        np.testing.assert_array_equal(found[i]["image"], whole[stand_in]["image"])
+        np.testing.assert_array_equal(source[i]["image"], found[i]["image"])
+    assert str(tmp_path / "2_label.png") in caplog.text
+    (tmp_path / "3.png").unlink()
+    np.testing.assert_array_equal(source[3]["image"], whole[0]["image"])  # goes round
+    (tmp_path / "0.png").unlink()
+    assert "not one example" in refuse(source.__getitem__, 0)
+
+
+def test_sources_can_be_pickled(tmp_path, rgb, indices):
+    files = write_pairs(tmp_path, rgb, indices)
+    scenes = sources.Scenes(3, 0, (16, 24), "day")
+    for source in (files, scenes, sources.SkipUnreadable(files)):
+        assert isinstance(source, sources.Source)
+        copy = pickle.loads(pickle.dumps(source))
+        assert len(copy) == len(source)
+        assert copy.name(1) == source.name(1)
+        for key in ("image", "label"):
+            np.testing.assert_array_equal(copy[1][key], source[1][key])
