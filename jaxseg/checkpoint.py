@@ -6,6 +6,7 @@ the state. The position in the data is the step (data/loader.py) and needs no pa
 
 import logging
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -35,12 +36,14 @@ class Checkpoints:
             n=1,
             keep_checkpoints_without_metrics=False,
         )
+        folder = (workdir / "checkpoints").absolute()
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         self._orbax = _training.Checkpointer(
-            (workdir / "checkpoints").absolute(),
+            folder,
             preservation_policy=_policies.AnyPreservationPolicy(
                 [_policies.LatestN(keep), best]
             ),
-            cleanup_tmp_directories=True,
         )
 
     def save(

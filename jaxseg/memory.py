@@ -1,6 +1,8 @@
 """Whether a compiled program fits, asked before it runs."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -31,8 +33,19 @@ def available() -> int:
     return machine // jax.local_device_count()
 
 
+@contextlib.contextmanager
+def explained(config: config_lib.Config) -> Iterator[None]:
+    """Turns the device's running out of memory into a UserError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise errors.UserError(too_large(config)) from error
+
+
 def check(needed_bytes: int, config: config_lib.Config) -> None:
-    """Raises UserError if a training step needs more than a device has."""
+    """Raises UserError if so many bytes for a step are more than a device has."""
     if needed_bytes > available():
         raise errors.UserError(too_large(config, needed_bytes))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import signal
 import threading
@@ -126,7 +127,7 @@ class _Trainer:
         """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
         config, start = self.config, int(self.state.step)
         steps, result = config.train.steps, None
-        train_step = self._compile()
+        self._check_images_fit()
         batches = loader.train_batches(
             self.sources["train"],
             config.data,
@@ -139,10 +140,15 @@ class _Trainer:
             contextlib.closing(batches),
             _Log(config, self.workdir, self.dataset, start) as log,
             _stop_signals() as stop,
+            memory.explained(config),
         ):
+            train_step = None
             for step in range(start + 1, steps + 1):
                 with log.waiting():
                     batch = sharding.put_batch(self.mesh, next(batches))
+                if train_step is None:
+                    train_step = self._compile(batch)
+                    log.restart(start)
                 self.state, step_metrics = train_step(self.state, batch)
                 log.add(step, step_metrics)
                 result = None
@@ -166,21 +172,18 @@ class _Trainer:
             config,
         )
 
-    def _compile(self) -> Any:
-        """The train step, compiled for the batches to come and known to fit."""
-        config = self.config
-        size = config.data.crop
-        if config.data.augment == "none":
-            size = self.sources["train"][0]["label"].shape
-        sharded = sharding.split_batch(self.mesh)
-        shape = (config.train.batch_size, *size)
-        batch = {
-            "images": jax.ShapeDtypeStruct((*shape, 3), np.uint8, sharding=sharded),
-            "labels": jax.ShapeDtypeStruct(shape, np.int32, sharding=sharded),
-        }
+    def _check_images_fit(self) -> None:
+        """Refuses crops that are too large as they are, before any is made."""
+        pixels = self.config.train.batch_size * math.prod(self.config.data.crop)
+        memory.check(
+            pixels * 16 // jax.device_count(), self.config
+        )  # float32 RGB, label
+
+    def _compile(self, batch: step_lib.Batch) -> Any:
+        """The train step, compiled for batches like this one and known to fit."""
         begin = time.perf_counter()
         compiled = self.train_step.lower(self.state, batch).compile()
-        memory.check(memory.needed(compiled), config)
+        memory.check(memory.needed(compiled), self.config)
         seconds = time.perf_counter() - begin
         gib = memory.needed(compiled) / memory.GIB
         print(f"compiled in {seconds:.1f} s; a step needs {gib:.2f} GiB a device")
@@ -261,7 +264,7 @@ class _Log:
         }
         self.writer.write(step, "train", row | {"miou": miou} | speed)
         self.progress.update(step, {"loss": row["loss"], "lr": row["lr"]} | speed)
-        self._restart(step)
+        self.restart(step)
 
     def evaluated(self, step: int, result: dict) -> None:
         """Writes the row of an evaluation, whose time counts as no step's."""
@@ -269,9 +272,10 @@ class _Log:
         self.writer.write(step, "eval", row)
         if result["miou"] is not None:
             self.progress.update(step, {"miou": result["miou"]})
-        self._restart(step)
+        self.restart(step)
 
-    def _restart(self, step: int) -> None:
+    def restart(self, step: int) -> None:
+        """Begins to measure speed anew, after `step` steps."""
         self.begin, self.waited, self.since = time.perf_counter(), 0.0, step
 
 

@@ -26,7 +26,10 @@ TINY = (
 
 
 def command(workdir, *flags, base=TINY):
-    return [sys.executable, "-m", "jaxseg.main", *base, *flags, f"--workdir={workdir}"]
+    # A tuple given twice is joined, not replaced: keep the last of each flag.
+    chosen = {flag.partition("=")[0]: flag for flag in (*base, *flags)}
+    workdir_flag = f"--workdir={workdir}"
+    return [sys.executable, "-m", "jaxseg.main", *chosen.values(), workdir_flag]
 
 
 def environment(devices=1):

@@ -32,7 +32,7 @@ def test_train_then_go_on(trained):
     assert result["images"] == 5
     assert set(result["per_class"]) == set(synthetic.NAMES)
     assert sum(c["pixels"] for c in result["per_class"].values()) == 5 * 32 * 32
-    assert (workdir / "report.html").read_text().startswith("<!doctype html>")
+    assert (workdir / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert any((workdir / "tb").iterdir())
     saved = json.loads((workdir / "config.json").read_text())
     assert saved["model"]["num_classes"] == 9

@@ -1,0 +1,105 @@
+"""What is wrong with the user's files is told in one line, and nothing is spoiled."""
+
+import json
+
+import numpy as np
+import program
+import pytest
+from PIL import Image
+from safetensors import numpy as safetensors
+
+FOLDER = ("--config.data.name=folder", "--config.data.augment=none")
+
+
+def make_folder(root):
+    """A folder data set of three classes that trains."""
+    rng = np.random.default_rng(0)
+    facts = {"names": ["a", "b", "c"], "ignore": [255]}
+    root.mkdir()
+    (root / "classes.json").write_text(json.dumps(facts))
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for i in range(4):
+            image = rng.integers(0, 256, (32, 32, 3), np.uint8)
+            label = rng.integers(0, 3, (32, 32), np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{i}.jpg")
+            Image.fromarray(label).save(root / split / "labels" / f"{i}.png")
+    return root
+
+
+def value_outside_the_map(root):
+    label = np.full((32, 32), 7, np.uint8)
+    Image.fromarray(label).save(root / "train" / "labels" / "2.png")
+    return "2.png: label value 7"
+
+
+def label_of_another_size(root):
+    label = np.zeros((32, 30), np.uint8)
+    Image.fromarray(label).save(root / "train" / "labels" / "2.png")
+    return "2.png is 32x30"
+
+
+def truncated_jpeg(root):
+    path = root / "train" / "images" / "2.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    return "2.jpg cannot be read"
+
+
+def image_without_label(root):
+    (root / "val" / "labels" / "1.png").unlink()
+    return "1.jpg has no label"
+
+
+def empty_split(root):
+    for path in (root / "val" / "images").iterdir():
+        path.unlink()
+    return "holds no image"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        value_outside_the_map,
+        label_of_another_size,
+        truncated_jpeg,
+        image_without_label,
+        empty_split,
+    ],
+)
+def test_data(tmp_path, spoil):
+    root = make_folder(tmp_path / "data")
+    told = spoil(root)
+    done = program.run(tmp_path / "w", *FOLDER, f"--config.data.root={root}")
+    assert done.returncode == 1
+    assert told in program.only_line(done)
+    assert not (tmp_path / "w" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--config.data.name=folder", "--config.data.root=/no/such"], "/no/such"),
+        (["--config.model.backbone=resnet51"], "did you mean resnet50?"),
+        (["--config.data.crop=(16000,16000)"], "crop=(16000, 16000)"),
+        (["--config.model.num_classes=4"], "the data set has 9"),
+        (["--config.freeze=bakbone"], "'bakbone', which is no part"),
+        (["--config.pretrained.path=torchvision/resnet500"], "torchvision/resnet50"),
+        (["--mode=eval"], "has no checkpoints"),
+        (["--mode=predict"], "needs --input"),
+    ],
+)
+def test_settings(tmp_path, flags, told):
+    done = program.run(tmp_path / "w", *flags)
+    assert done.returncode == 1
+    assert told in program.only_line(done)
+
+
+def test_weights_of_another_architecture(tmp_path):
+    weights = {"layer1.0.conv1.weight": np.zeros((16, 16, 3, 3), np.float32)}
+    safetensors.save_file(weights, tmp_path / "w.safetensors")
+    done = program.run(
+        tmp_path / "w", f"--config.pretrained.path={tmp_path / 'w.safetensors'}"
+    )
+    assert done.returncode == 1
+    assert "does not fit the model" in program.only_line(done)

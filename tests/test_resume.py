@@ -1,0 +1,79 @@
+"""A run that is stopped, however and whenever, ends as one that never was."""
+
+import random
+import signal
+import time
+
+import program
+import pytest
+from safetensors import numpy as safetensors
+
+TIMED = ("images_per_second", "data_wait")
+FLAGS = (
+    "--config.train.steps=30",
+    "--config.checkpoint.every=4",
+    "--config.eval.every=10",
+    "--config.train.log_every=3",
+    "--config.model.dropout=0.3",
+)
+
+
+def outcome(workdir, folder):
+    """All rows but for their timings, and all variables of the last checkpoint."""
+    done = program.run(
+        workdir, *FLAGS, "--mode=export", "--step=30", f"--output={folder}"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [
+        {name: value for name, value in row.items() if name not in TIMED}
+        for row in program.rows(workdir)
+    ]
+    return rows, safetensors.load_file(folder / "model.safetensors")
+
+
+def assert_same(found, expected):
+    assert found[0] == expected[0]
+    assert found[1].keys() == expected[1].keys()
+    for name, value in expected[1].items():
+        assert found[1][name].tobytes() == value.tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    begin = time.monotonic()
+    done = program.run(folder / "run", *FLAGS)
+    assert done.returncode == 0, done.stderr
+    return outcome(folder / "run", folder), time.monotonic() - begin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_at_three_moments(uninterrupted, tmp_path, workers):
+    expected, seconds = uninterrupted
+    workers_flag = f"--config.data.workers={workers}"
+    moments = random.Random(workers)
+    for _ in range(3):
+        process = program.start(tmp_path / "run", *FLAGS, workers_flag)
+        time.sleep(moments.uniform(0.3, 1.0) * seconds)
+        process.kill()
+        process.communicate()
+    done = program.run(tmp_path / "run", *FLAGS, workers_flag)
+    assert done.returncode == 0, done.stderr
+    assert_same(outcome(tmp_path / "run", tmp_path), expected)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_0(uninterrupted, tmp_path):
+    expected, _ = uninterrupted
+    process = program.start(tmp_path / "run", *FLAGS)
+    for line in process.stdout:
+        if line.startswith("step 3/30"):
+            process.send_signal(signal.SIGTERM)
+            break
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "the same command goes on" in told
+    done = program.run(tmp_path / "run", *FLAGS)
+    assert done.returncode == 0, done.stderr
+    assert_same(outcome(tmp_path / "run", tmp_path), expected)
