@@ -1,12 +1,15 @@
 """Training steps against torch: the same weights, batch, loss and schedule."""
 
 import contextlib
+import copy
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxseg import config, losses, optim, pretrained, sharding, step
+from jaxseg.data import synthetic
 from jaxseg.models import names
 from jaxseg.pretrained import rules
 from parity import helpers
@@ -14,6 +17,7 @@ from parity import helpers
 torch, torchvision = helpers.torch, helpers.torchvision
 
 STEPS, LR, MOMENTUM, DECAY, AUX = 3, 0.02, 0.9, 1e-4, 0.5
+SIZE = 96  # pixels
 LAYOUT = next(each for each in rules.LAYOUTS if each.name == "torchvision")
 
 
@@ -90,47 +94,99 @@ def as_torch(value: np.ndarray) -> np.ndarray:
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
 
 
-def make_batch(size: int, num_classes: int):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4, size, size, 3), np.uint8)
-    labels = rng.integers(0, num_classes, (4, size // 8, size // 8))
-    labels = labels.repeat(8, 1).repeat(8, 2).astype(np.int32)
-    labels[rng.random(labels.shape) < 0.1] = 255
-    return images, labels
+def make_batch(size: int):
+    """(uint8 images, int32 labels in 0..4 or 255) of rendered streets."""
+    scenes = [
+        synthetic.render(index, seed=0, size=(size, size), domain="day")
+        for index in range(4)
+    ]
+    labels = np.stack([label for _, label in scenes]).astype(np.int32)
+    return np.stack([image for image, _ in scenes]), np.where(labels > 4, 255, labels)
 
 
-def test_three_sgd_steps_are_torchs(tmp_path):
+def affine(module, seed: int) -> None:
+    """Gives every BatchNorm statistics and affine terms of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.data.normal_(0, 0.1, generator=generator)
+            norm.running_mean.normal_(0, 0.1, generator=generator)
+            norm.running_var.uniform_(0.5, 1.5, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def three_steps(tmp_path_factory):
+    """A function of the dtype giving losses and variables, theirs and ours."""
+    torch.manual_seed(0)
     theirs = fcn_resnet18(5, dropout=0.0)
-    helpers.randomize(theirs, 0)
-    torch.save(theirs.state_dict(), tmp_path / "fcn.pth")
-    before = {k: v.numpy().copy() for k, v in theirs.state_dict().items()}
-    images, labels = make_batch(96, 5)
+    affine(theirs, 0)
+    path = tmp_path_factory.mktemp("weights") / "fcn.pth"
+    torch.save(theirs.state_dict(), path)
+    images, labels = make_batch(SIZE)
     settings = config.Config()
     settings.data.augment = "none"
     settings.optim.lr, settings.optim.weight_decay = LR, DECAY
     settings.loss.aux_weight = AUX
-    ours = helpers.make_blank(
+    normal = (images - np.array(settings.data.mean)) / np.array(settings.data.std)
+
+    def run(dtype: str):
+        module = copy.deepcopy(theirs).to(getattr(torch, dtype))
+        before = state_of(module)
+        expected = torch_steps(module, normal.astype(dtype), labels)
+        with in_float64() if dtype == "float64" else contextlib.nullcontext():
+            ours = load_fcn(path, dtype)
+            found, variables = our_steps(ours, settings, images, labels)
+            variables = {k: as_torch(np.asarray(v)) for k, v in variables.items()}
+        return expected, found, before, state_of(module), variables
+
+    return run
+
+
+def state_of(module) -> dict[str, np.ndarray]:
+    return {name: value.numpy().copy() for name, value in module.state_dict().items()}
+
+
+def load_fcn(path, dtype: str):
+    model = helpers.make_blank(
         head="fcn",
         backbone="resnet18",
         output_stride=32,
         num_classes=5,
         aux_head=True,
         dropout=0.0,
+        dtype=dtype,
     )
-    pretrained.load(ours, tmp_path / "fcn.pth")
-    normal = (images - np.float32(settings.data.mean)) / np.float32(settings.data.std)
-    expected = torch_steps(theirs, normal.astype(np.float32), labels)
-    found, variables = our_steps(ours, settings, images, labels)
+    pretrained.load(model, path)
+    graphdef, params, stats = names.split(model)
+    return names.merge(
+        graphdef, {k: v.astype(dtype) for k, v in {**params, **stats}.items()}
+    )
+
+
+def test_three_sgd_steps_in_float64(three_steps):
+    """Every parameter to 1e-6 of its change; float32 itself is off by 1e-2 of that.
+
+    (The sign of an activation next to 0 decides about its gradient, so rounding errors
+    enter by their square root: torch's float32 and float64 differ as much.)
+    """
+    expected, found, before, after, variables = three_steps("float64")
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    for name, value in variables.items():
+        new, old = (state[LAYOUT.theirs(name)] for state in (after, before))
+        if name.endswith(".var"):
+            new = allow_for_bias(name, new, old)
+        assert np.linalg.norm(value - new) < 1e-6 * np.linalg.norm(new - old), name
+
+
+def test_three_sgd_steps_in_float32(three_steps):
+    expected, found, before, after, variables = three_steps("float32")
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    after = {k: v.numpy() for k, v in theirs.state_dict().items()}
-    for ours_name, value in variables.items():
-        theirs_name = LAYOUT.theirs(ours_name)
-        new, old = after[theirs_name], before[theirs_name]
-        if ours_name.endswith(".var"):
-            new = allow_for_bias(ours_name, new, old)
-        got = as_torch(np.asarray(value))
-        change = np.linalg.norm(new - old)
-        assert np.linalg.norm(got - new) < 1e-3 * change, ours_name
+    for name, value in variables.items():
+        new, old = (state[LAYOUT.theirs(name)] for state in (after, before))
+        if name.endswith(".var"):
+            new = allow_for_bias(name, new, old)
+        assert np.linalg.norm(value - new) < 5e-2 * np.linalg.norm(new - old), name
 
 
 def allow_for_bias(name: str, new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -142,7 +198,7 @@ def allow_for_bias(name: str, new: np.ndarray, old: np.ndarray) -> np.ndarray:
     part = name.split(".")[1]
     by_head = {"head": 32, "aux_head": 16}
     at = by_head.get(name.split(".")[0]) or stride.get(part, 2)
-    n = 4 * (96 // at) ** 2
+    n = 4 * (SIZE // at) ** 2
     kept = 0.9**STEPS * old
     return kept + (new - kept) * (n - 1) / n
 
@@ -156,7 +212,7 @@ def test_deeplabv3_resnet50_gradients_in_float64(tmp_path):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     torch.save(theirs.state_dict(), tmp_path / "deeplab.pth")
-    images, labels = make_batch(64, 5)
+    images, labels = make_batch(64)
     images = (images / 127.5 - 1).astype(np.float64)
     theirs = theirs.double().train()
     total_loss(
