@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxseg import errors, validate, xla
@@ -20,6 +20,7 @@ _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the best by defau
 
 def main(argv: list[str]) -> int:
     """Runs the mode; 0 if done or preempted with all saved, 1 at the user's mistake."""
+    logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
     try:
         _run()
     except errors.UserError as error:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
@@ -111,7 +112,7 @@ def _read_facts(path: pathlib.Path) -> dict:
         ) from error
     except ValueError as error:
         raise errors.UserError(f"{path} is not valid JSON: {error}") from error
-    names = facts.get("names") if isinstance(facts, dict) else None
+    names: Any = facts.get("names") if isinstance(facts, dict) else None
     if not _is_list(names, str) or not 2 <= len(names) <= 255:
         raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
     if len(set(names)) < len(names):

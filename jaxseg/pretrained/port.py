@@ -56,7 +56,7 @@ def load(
     layout = _find_layout(file, weights)
     _, params, stats = names.split(model)
     targets = params | stats
-    sources = {k: layout.theirs(k) for k in targets if layout.theirs(k) is not None}
+    sources = {ours: layout.theirs(ours) for ours in targets if layout.holds(ours)}
     skipped = {theirs for k, theirs in sources.items() if names.matches(k, skip)} | {
         theirs
         for theirs in (*sources.values(), *weights)

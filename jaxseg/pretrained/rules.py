@@ -115,15 +115,17 @@ class Layout:
     heads: Table | None = None
     classifier: str = r"(?!)"
 
-    def theirs(self, ours: str) -> str | None:
-        """The file's name of our variable; None if such a file does not hold it."""
+    def holds(self, ours: str) -> bool:
+        """Whether such a file has our variable; a bare backbone has no heads."""
+        return self.heads is not None or ours.startswith("backbone.")
+
+    def theirs(self, ours: str) -> str:
+        """The file's name of a variable that it holds."""
         module, leaf = ours.rsplit(".", 1)
         if module.startswith("backbone."):
             path = self.backbone + _rename(module.removeprefix("backbone."), self.table)
-        elif self.heads is not None:
-            path = _rename(module, self.heads)
         else:
-            return None
+            path = _rename(module, self.heads or ())
         return f"{path}.{LEAVES[leaf]}"
 
 
