@@ -15,18 +15,20 @@ from jaxseg import augment, inference, losses, metrics, sharding
 from jaxseg import config as config_lib
 from jaxseg.models import build, names
 
+ByName = Mapping[str, Any]  # arrays, or what JAX puts in their place while tracing
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(kw_only=True, frozen=True)
 class TrainState:
     """All that a step changes, and the frozen parameters; dicts by dotted name."""
 
-    step: Array  # int32: steps done
-    params: Mapping[str, Array]  # trained
-    frozen: Mapping[str, Array]
-    stats: Mapping[str, Array]  # BatchNorm's running mean and variance
+    step: Any  # int32: steps done
+    params: ByName  # trained
+    frozen: ByName
+    stats: ByName  # BatchNorm's running mean and variance
     opt_state: Any
-    window: Mapping[str, Array]  # sums of metrics since the last row of the log
+    window: ByName  # sums of metrics since the last row of the log
 
     @property
     def variables(self) -> dict[str, Array]:

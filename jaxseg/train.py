@@ -153,16 +153,19 @@ class _Trainer:
                 log.add(step, step_metrics)
                 result = None
                 if step == steps or _due(step, config.eval.every):
-                    result = self._evaluate(log, step)
+                    log.flush()
+                    result = self._evaluate()
+                    log.evaluated(step, result)
                 if result or stop.is_set() or _due(step, config.checkpoint.every):
                     self._save(checkpoints, step, result)
                 if stop.is_set() and step < steps:
                     log.print(f"stopped after step {step}; the same command goes on")
                     return
-            if result is None:  # nothing was left to train
-                result = self._evaluate(log, steps)
-                if steps not in checkpoints.steps:
-                    self._save(checkpoints, steps, result)
+            if start >= steps:  # nothing was left to train
+                steps, result = start, self._evaluate()
+                if start not in checkpoints.steps:
+                    log.evaluated(start, result)
+                    self._save(checkpoints, start, result)
         names.update(self.model, self.state.variables)
         evaluate.write_report(
             self.workdir,
@@ -189,17 +192,14 @@ class _Trainer:
         print(f"compiled in {seconds:.1f} s; a step needs {gib:.2f} GiB a device")
         return compiled
 
-    def _evaluate(self, log: "_Log", step: int) -> dict:
-        log.flush()
-        result = evaluate.evaluate(
+    def _evaluate(self) -> dict:
+        return evaluate.evaluate(
             self.eval_step,
             self.state.variables,
             self.dataset,
             self.config,
             self.eval_mesh,
         )
-        log.evaluated(step, result)
-        return result
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None

@@ -38,6 +38,14 @@ def test_train_then_go_on(trained):
     assert saved["model"]["num_classes"] == 9
 
 
+def test_a_finished_run_is_only_evaluated_again(trained):
+    workdir, *_ = trained
+    before = program.rows(workdir)
+    done = program.run(workdir, "--config.train.steps=8")
+    assert done.returncode == 0, done.stderr
+    assert program.rows(workdir) == before
+
+
 def test_eval_restores_and_agrees(trained):
     workdir, *_ = trained
     before = json.loads((workdir / "result.json").read_text())

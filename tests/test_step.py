@@ -1,0 +1,122 @@
+"""The jitted training step: what it changes, what it must not, and what it skips."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import weights
+
+from jaxseg import config, optim, sharding, step
+from jaxseg.models import names
+
+
+def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5):
+    """(jitted step, first state) of a tiny DeepLabV3 with an auxiliary head."""
+    settings = config.Config()
+    settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
+    settings.data.brightness = 0.2
+    model = weights.make_tiny(seed=None, output_stride=8)
+    randomize(model)
+    model.train()
+    optim.freeze_statistics(model, ("*",) if freeze_bn else freeze)
+    graphdef, params, stats = names.split(model)
+    trained, frozen = optim.split_frozen(params, freeze)
+    schedule = optim.make_schedule(settings.optim, 100)
+    tx = optim.make_optimizer(settings.optim, schedule, trained)
+    state = step.make_train_state(trained, frozen, stats, tx, num_classes=3)
+    train_step = step.make_train_step(
+        graphdef,
+        tx,
+        schedule,
+        sharding.make_mesh(),
+        loss=settings.loss,
+        data=settings.data,
+        seed=0,
+        log_every=log_every,
+    )
+    return train_step, state
+
+
+def randomize(model):
+    _, params, stats = names.split(model)
+    rng = np.random.default_rng(0)
+    values = {
+        name: 0.1 * rng.normal(size=value.shape).astype(np.float32)
+        for name, value in params.items()
+    }
+    values |= {name: jnp.ones(value.shape) for name, value in stats.items()}
+    names.update(model, {name: jnp.asarray(v) for name, v in values.items()})
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, (4, 32, 32)).astype(np.int32)
+    labels[:, :4] = 255
+    images = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    return {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
+
+
+def copied(variables):
+    return {name: np.array(value) for name, value in variables.items()}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_frozen_parts_do_not_move_in_20_steps(batch, optimizer):
+    train_step, state = make(freeze=("backbone",), optimizer=optimizer)
+    before = copied(state.variables)
+    moments = [x.size for x in jax.tree.leaves(state.opt_state) if x.ndim]
+    trained = [x.size for x in state.params.values()]
+    assert sum(moments) == sum(trained) * (2 if optimizer == "adamw" else 1)
+    for _ in range(20):
+        state, _ = train_step(state, batch)
+    for name, value in state.variables.items():
+        same = before[name].tobytes() == np.asarray(value).tobytes()
+        assert same == name.startswith("backbone."), name
+
+
+def test_frozen_backbone_has_no_backward_pass(batch):
+    def flops(**options):
+        train_step, state = make(**options)
+        return train_step.lower(state, batch).compile().cost_analysis()["flops"]
+
+    assert flops(freeze=("backbone",)) < 0.6 * flops()
+
+
+def test_freeze_bn_holds_statistics_alone(batch):
+    train_step, state = make(freeze_bn=True)
+    before = copied(state.variables)
+    state, _ = train_step(state, batch)
+    for name, value in state.stats.items():
+        assert before[name].tobytes() == np.asarray(value).tobytes(), name
+    changed = [n for n, v in state.params.items() if (before[n] != v).any()]
+    assert any(name.endswith(".bn1.scale") for name in changed)
+
+
+def test_metrics_are_means_since_the_last_row(batch):
+    train_step, state = make(log_every=2)
+    single_step, single = make(log_every=1)
+    rows, singles = [], []
+    for _ in range(4):
+        state, found = train_step(state, batch)
+        single, alone = single_step(single, batch)
+        rows.append(found)
+        singles.append(alone)
+    for start in (0, 2):
+        pair = singles[start : start + 2]
+        mean = np.mean([float(m["loss"]) for m in pair])
+        assert float(rows[start + 1]["loss"]) == pytest.approx(mean, rel=1e-6)
+        counted = sum(np.asarray(m["confusion"]) for m in pair)
+        np.testing.assert_array_equal(rows[start + 1]["confusion"], counted)
+        assert counted.sum() == 2 * 4 * 28 * 32
+
+
+def test_same_seed_same_bits(batch):
+    ends = []
+    for _ in range(2):
+        train_step, state = make()
+        for _ in range(3):
+            state, _ = train_step(state, batch)
+        ends.append(copied(state.variables))
+    for name, value in ends[0].items():
+        assert value.tobytes() == ends[1][name].tobytes()
