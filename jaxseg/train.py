@@ -166,6 +166,7 @@ class _Trainer:
                 if start not in checkpoints.steps:
                     log.evaluated(start, result)
                     self._save(checkpoints, start, result)
+        assert result is not None  # the last step is always evaluated
         names.update(self.model, self.state.variables)
         evaluate.write_report(
             self.workdir,
@@ -176,11 +177,10 @@ class _Trainer:
         )
 
     def _check_images_fit(self) -> None:
-        """Refuses crops that are too large as they are, before any is made."""
+        """Refuses crops too large for images, labels and logits, before any is made."""
         pixels = self.config.train.batch_size * math.prod(self.config.data.crop)
-        memory.check(
-            pixels * 16 // jax.device_count(), self.config
-        )  # float32 RGB, label
+        values = 3 + 1 + 2 * self.dataset.num_classes  # logits and their gradient
+        memory.check(4 * values * pixels // jax.device_count(), self.config)
 
     def _compile(self, batch: step_lib.Batch) -> Any:
         """The train step, compiled for batches like this one and known to fit."""

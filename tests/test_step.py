@@ -11,11 +11,11 @@ from jaxseg.models import names
 
 
 def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5):
-    """(jitted step, first state) of a tiny DeepLabV3 with an auxiliary head."""
+    """(jitted step, first state) of a tiny FCN."""
     settings = config.Config()
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
-    model = weights.make_tiny(seed=None, output_stride=8)
+    model = weights.make_tiny(seed=None, head="fcn", aux_head=False)
     randomize(model)
     model.train()
     optim.freeze_statistics(model, ("*",) if freeze_bn else freeze)
