@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -19,14 +18,13 @@ from jaxseg import (
     checkpoint,
     evaluate,
     memory,
-    metrics,
     optim,
     pictures,
     pretrained,
-    report,
     sharding,
 )
 from jaxseg import config as config_lib
+from jaxseg import log as log_lib
 from jaxseg import step as step_lib
 from jaxseg.data import datasets, loader
 from jaxseg.models import build, names
@@ -138,7 +136,7 @@ class _Trainer:
         )
         with (
             contextlib.closing(batches),
-            _Log(config, self.workdir, self.dataset, start) as log,
+            log_lib.Log(config, self.workdir, self.dataset, start) as log,
             _stop_signals() as stop,
             memory.explained(config),
         ):
@@ -204,79 +202,6 @@ class _Trainer:
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
         checkpoints.save(step, **_parts(self.state), miou=miou)
-
-
-class _Log:
-    """Rows of metrics and the line on the terminal.
-
-    A step's metrics are read only when the next step is under way, so that reading
-    never holds the device up.
-    """
-
-    def __init__(self, config, workdir, dataset, start: int):
-        self.config, self.dataset = config, dataset
-        self.writer = report.MetricWriter(workdir, resume_step=start)
-        self.progress = report.make_progress(config.train.steps, start)
-        self.pending: tuple[int, dict] | None = None
-        self.begin, self.waited, self.since = time.perf_counter(), 0.0, start
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:
-            self.flush()
-        self.writer.close()
-        self.progress.close()
-
-    def print(self, text: str) -> None:
-        """A line for the user."""
-        self.progress.print(text)
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the time within as waiting for data."""
-        begin = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - begin
-
-    def add(self, step: int, step_metrics: dict) -> None:
-        """Takes a step's metrics and reads those of the step before."""
-        self.flush()
-        self.pending = step, step_metrics
-
-    def flush(self) -> None:
-        """Reads the metrics not read yet; writes a row where one is due."""
-        if self.pending is None:
-            return
-        (step, found), self.pending = self.pending, None
-        jax.block_until_ready(found)
-        if step % self.config.train.log_every and step != self.config.train.steps:
-            return
-        confusion = np.asarray(found.pop("confusion"))
-        miou = metrics.summarize(confusion, self.dataset.class_names)["miou"]
-        elapsed = time.perf_counter() - self.begin
-        images = (step - self.since) * self.config.train.batch_size
-        row = {name: float(value) for name, value in found.items()}
-        speed = {
-            "images_per_second": images / elapsed,
-            "data_wait": self.waited / elapsed,
-        }
-        self.writer.write(step, "train", row | {"miou": miou} | speed)
-        self.progress.update(step, {"loss": row["loss"], "lr": row["lr"]} | speed)
-        self.restart(step)
-
-    def evaluated(self, step: int, result: dict) -> None:
-        """Writes the row of an evaluation, whose time counts as no step's."""
-        row = {k: v for k, v in result.items() if isinstance(v, float | int)}
-        self.writer.write(step, "eval", row)
-        if result["miou"] is not None:
-            self.progress.update(step, {"miou": result["miou"]})
-        self.restart(step)
-
-    def restart(self, step: int) -> None:
-        """Begins to measure speed anew, after `step` steps."""
-        self.begin, self.waited, self.since = time.perf_counter(), 0.0, step
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ LAYERS = (
     ("models", "data", "losses", "metrics", "augment", "optim"),
     ("pretrained", "inference"),
     ("step", "memory", "checkpoint", "report", "report_html"),
-    ("evaluate", "predict", "export"),
+    ("log", "evaluate", "predict", "export"),
     ("train",),
     ("main",),
 )

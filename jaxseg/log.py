@@ -1,0 +1,92 @@
+"""What a training run tells while it goes on: rows of metrics, the line of progress."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from jaxseg import config as config_lib
+from jaxseg import metrics, report
+from jaxseg.data import datasets
+
+
+class Log:
+    """Rows of metrics and the line on the terminal.
+
+    A step's metrics are read only when the next step is under way, so that reading
+    never holds the device up.
+    """
+
+    def __init__(
+        self,
+        config: config_lib.Config,
+        workdir: pathlib.Path,
+        dataset: datasets.Dataset,
+        start: int,
+    ):
+        self.config, self.dataset = config, dataset
+        self.writer = report.MetricWriter(workdir, resume_step=start)
+        self.progress = report.make_progress(config.train.steps, start)
+        self.pending: tuple[int, dict] | None = None
+        self.begin, self.waited, self.since = time.perf_counter(), 0.0, start
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.flush()
+        self.writer.close()
+        self.progress.close()
+
+    def print(self, text: str) -> None:
+        """A line for the user."""
+        self.progress.print(text)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time within as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
+
+    def add(self, step: int, step_metrics: dict) -> None:
+        """Takes a step's metrics and reads those of the step before."""
+        self.flush()
+        self.pending = step, step_metrics
+
+    def flush(self) -> None:
+        """Reads the metrics not read yet; writes a row where one is due."""
+        if self.pending is None:
+            return
+        (step, found), self.pending = self.pending, None
+        jax.block_until_ready(found)
+        if step % self.config.train.log_every and step != self.config.train.steps:
+            return
+        confusion = np.asarray(found.pop("confusion"))
+        miou = metrics.summarize(confusion, self.dataset.class_names)["miou"]
+        elapsed = time.perf_counter() - self.begin
+        images = (step - self.since) * self.config.train.batch_size
+        row = {name: float(value) for name, value in found.items()}
+        speed = {
+            "images_per_second": images / elapsed,
+            "data_wait": self.waited / elapsed,
+        }
+        self.writer.write(step, "train", row | {"miou": miou} | speed)
+        self.progress.update(step, {"loss": row["loss"], "lr": row["lr"]} | speed)
+        self.restart(step)
+
+    def evaluated(self, step: int, result: dict) -> None:
+        """Writes the row of an evaluation, whose time counts as no step's."""
+        row = {k: v for k, v in result.items() if isinstance(v, float | int)}
+        self.writer.write(step, "eval", row)
+        if result["miou"] is not None:
+            self.progress.update(step, {"miou": result["miou"]})
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Begins to measure speed anew, after `step` steps."""
+        self.begin, self.waited, self.since = time.perf_counter(), 0.0, step
