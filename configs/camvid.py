@@ -2,7 +2,7 @@
 
 `:mobilenet_v2` (default), `:mobilenet_v2_tf` (for weights trained with TensorFlow's
 padding and RGB / 127.5 - 1) and `:resnet18` choose the backbone. Set config.data.root
-to the data and config.pretrained.path to the ImageNet weights, a file or a hub name.
+to the data; config.pretrained.path may also be a file, or empty for random weights.
 Brostow et al., Pattern Recognition Letters 2009; classes as SegNet groups them.
 """
 
@@ -13,9 +13,17 @@ from jaxseg import config as config_lib
 CLASS_WEIGHTS = (0.88, 0.75, 3.63, 0.64, 1.7, 1.15, 3.32, 3.39, 1.49, 4.5, 6.66)
 
 
+PRETRAINED = {
+    "mobilenet_v2": "torchvision/mobilenet_v2",
+    "mobilenet_v2_tf": "weights/mobilenet_v2_tf.safetensors",  # yours; no hub has it
+    "resnet18": "torchvision/resnet18",
+}
+
+
 def get_config(variant: str = "mobilenet_v2") -> config_lib.Config:
     """The recipe; `variant` is the backbone and how its weights were trained."""
     config = config_lib.Config()
+    config.pretrained.path = PRETRAINED[config_lib.check_variant(variant, PRETRAINED)]
     config.model.head = "deeplabv3plus"
     config.model.backbone = variant.removesuffix("_tf")
     if variant.endswith("_tf"):

@@ -27,7 +27,7 @@ def get_config(variant: str = "512x1024") -> config_lib.Config:
     config.data.name = "cityscapes"
     config.data.root = "data/cityscapes"
     crops = {"512x1024": (512, 1024), "769": (769, 769)}
-    config.data.crop = crops[variant]
+    config.data.crop = crops[config_lib.check_variant(variant, crops)]
     config.model.align_corners = variant == "769"
     config.data.scale = (0.5, 2.0)
     config.data.brightness = 0.125  # mmcv's PhotoMetricDistortion: 32 of 255
@@ -44,5 +44,6 @@ def get_config(variant: str = "512x1024") -> config_lib.Config:
     config.optim.end_lr = 1e-4
     config.loss.aux_weight = 0.4
     config.eval.every = 4000
+    config.checkpoint.every = 500
     config.eval.batch_size = 1
     return config

@@ -15,7 +15,7 @@ from jaxseg import config as config_lib
 def get_config(variant: str = "deeplabv3") -> config_lib.Config:
     """The recipe; `variant` is the head."""
     config = config_lib.Config()
-    config.model.head = variant
+    config.model.head = config_lib.check_variant(variant, config_lib.HEADS)
     config.model.backbone = "resnet50"
     config.model.output_stride = 16
     config.pretrained.path = "torchvision/resnet50"

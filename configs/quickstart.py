@@ -17,6 +17,7 @@ def get_config(variant: str = "pretrained") -> config_lib.Config:
     config.model.head_channels = 48
     config.model.low_level_channels = 16
     config.model.dropout = 0.1
+    config_lib.check_variant(variant, ("pretrained", "scratch"))
     if variant == "pretrained":
         config.pretrained.path = "jaxseg/synthetic_day"
         config.pretrained.skip = ("classifier",)  # its head; the classes get a new one

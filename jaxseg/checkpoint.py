@@ -4,9 +4,11 @@ A checkpoint has two parts: `model`, the variables by name, and `training`, the 
 the state. The position in the data is the step (data/loader.py) and needs no part.
 """
 
+import contextlib
 import logging
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -37,8 +39,6 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         folder = (workdir / "checkpoints").absolute()
-        for unfinished in folder.glob("*.orbax-checkpoint-tmp"):
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         self._orbax = _training.Checkpointer(
             folder,
             preservation_policy=_policies.AnyPreservationPolicy(
@@ -69,11 +69,11 @@ class Checkpoints:
         return sorted(each.step for each in self._orbax.checkpoints)
 
     @property
-    def best_step(self) -> int | None:
+    def best_step(self) -> int:
         """The step with the highest mIoU; where none was evaluated, the latest."""
         rated = [each for each in self._orbax.checkpoints if each.metrics]
         if not rated:
-            return max(self.steps, default=None)
+            return max(self.steps)
         return max(rated, key=lambda each: (each.metrics["miou"], each.step)).step
 
     def restore(self, step: int, template: dict[str, Any], mesh: Mesh) -> dict:
@@ -107,6 +107,24 @@ class Checkpoints:
         self._orbax.close()
 
 
+@contextlib.contextmanager
+def open_all(workdir: pathlib.Path, *, keep: int) -> Iterator[Checkpoints]:
+    """The checkpoints of a workdir, closed at the end."""
+    with contextlib.closing(Checkpoints(workdir, keep=keep)) as checkpoints:
+        yield checkpoints
+
+
+def exists(workdir: pathlib.Path) -> bool:
+    """Whether the workdir has a checkpoint to go on from."""
+    return any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*"))
+
+
+def remove_unfinished(workdir: pathlib.Path) -> None:
+    """Removes what a killed run was writing; only for who alone writes there."""
+    for unfinished in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def restore_model(
     workdir: pathlib.Path, model: config_lib.Model, mesh: Mesh, *, step: int | None
 ) -> tuple[nnx.Module, int]:
@@ -114,20 +132,13 @@ def restore_model(
 
     Raises UserError if the workdir has no such checkpoint, or one of another model.
     """
-    if not (workdir / "checkpoints").is_dir():
+    if not exists(workdir):
         raise errors.UserError(f"{workdir} has no checkpoints; train there first")
-    checkpoints = Checkpoints(workdir, keep=2**31)
-    try:
+    with open_all(workdir, keep=2**31) as checkpoints:
         step = checkpoints.best_step if step is None else step
-        if step is None:
-            raise errors.UserError(
-                f"{workdir} has no checkpoint yet; train there first"
-            )
         abstract = nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(0)))
         abstract.eval()
         graphdef, params, stats = names.split(abstract)
         template = {"model": params | stats}
         saved = checkpoints.restore(step, template, mesh)
-    finally:
-        checkpoints.close()
     return names.merge(graphdef, saved["model"]), step

@@ -7,6 +7,7 @@ A recipe in `configs/` returns a `Config`; command-line flags override any field
 # No `from __future__ import annotations`: config_flags reads the types at run time.
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,9 @@ class Train:
     steps: int = _field(1000, low=0)
     batch_size: int = _field(8, low=1)  # images in one step, over all devices
     log_every: int = _field(20, low=1)  # steps
+    # What the forward pass keeps for the backward one; the rest is computed again:
+    # less memory, most of it saved by "convolutions" at little cost in time.
+    keep: str = _field("convolutions", choices=("all", "convolutions", "blocks"))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -169,6 +173,15 @@ class Config:
     eval: Eval = _section(Eval)
     checkpoint: Checkpoint = _section(Checkpoint)
     export: Export = _section(Export)
+
+
+def check_variant(variant: str, known: Iterable[str]) -> str:
+    """A recipe's variant, if it is a known one. Raises UserError if not."""
+    if variant not in known:
+        raise errors.UserError(
+            f"the recipe has no variant {variant!r}; it has {', '.join(known)}"
+        )
+    return variant
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

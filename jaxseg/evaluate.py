@@ -1,7 +1,6 @@
 """Exact evaluation: every pixel of every image, at its own size, once."""
 
 import json
-import math
 import pathlib
 from collections.abc import Callable
 
@@ -9,13 +8,13 @@ import jax
 import numpy as np
 import rich
 from flax import nnx
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 
 from jaxseg import (
     checkpoint,
     inference,
+    memory,
     metrics,
     pictures,
     report,
@@ -24,6 +23,7 @@ from jaxseg import (
 )
 from jaxseg import config as config_lib
 from jaxseg import step as step_lib
+from jaxseg import workdir as workdir_lib
 from jaxseg.data import datasets, loader
 from jaxseg.models import names
 
@@ -34,7 +34,8 @@ def run(config: config_lib.Config, workdir: pathlib.Path, *, step: int | None) -
     """Evaluates the best checkpoint of a workdir (or that of `step`) and reports."""
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
-    mesh = sharding.make_local_mesh()
+    workdir_lib.check_to_use(workdir, config)
+    mesh = sharding.make_mesh()
     model, step = checkpoint.restore_model(workdir, config.model, mesh, step=step)
     graphdef, params, stats = names.split(model)
     eval_step = step_lib.make_eval_step(
@@ -44,8 +45,9 @@ def run(config: config_lib.Config, workdir: pathlib.Path, *, step: int | None) -
         num_classes=dataset.num_classes,
         ignore=config.loss.ignore,
     )
-    figures = evaluate(eval_step, params | stats, dataset, config, mesh)
-    write_report(workdir, {"step": step, **figures}, model, dataset, config)
+    with memory.explained(memory.evaluation_too_large(config)):
+        figures = evaluate(eval_step, params | stats, dataset, config, mesh)
+        write_report(workdir, {"step": step, **figures}, model, dataset, config)
 
 
 def evaluate(
@@ -57,21 +59,22 @@ def evaluate(
 ) -> dict:
     """The figures of metrics.summarize over the val split, and `images`, their number.
 
-    `eval_step` and `mesh` are of this process's devices alone: processes share out the
-    images and add up their counts at the end.
+    The batch is rounded up to a multiple of the number of devices.
     """
     source = dataset.split("val")
-    per_device = math.ceil(config.eval.batch_size / jax.device_count())
-    batch_size = per_device * jax.local_device_count()
     confusion = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
     pending = []
-    for batch in loader.eval_batches(source, config.data, batch_size=batch_size):
+    batches = loader.eval_batches(
+        source,
+        config.data,
+        batch_size=config.eval.batch_size,
+        multiple_of=jax.device_count(),
+    )
+    for batch in batches:
         pending.append(eval_step(variables, sharding.put_batch(mesh, batch)))
         if len(pending) > 1:  # read a result while the next one is computed
             confusion += np.asarray(pending.pop(0))
     confusion += sum(map(np.asarray, pending))
-    if jax.process_count() > 1:
-        confusion = np.asarray(multihost_utils.process_allgather(confusion)).sum(0)
     return {
         **metrics.summarize(confusion, dataset.class_names),
         "images": len(source),
@@ -85,9 +88,7 @@ def write_report(
     dataset: datasets.Dataset,
     config: config_lib.Config,
 ) -> None:
-    """Writes result.json and report.html and prints the table; process 0 alone."""
-    if jax.process_index():
-        return
+    """Writes result.json and report.html and prints the table."""
     report.write_result(workdir, result)
     report_html.write_html(
         workdir,
@@ -116,10 +117,11 @@ def make_panels(
     for index in np.linspace(0, len(source) - 1, count).astype(int):
         example = source[int(index)]
         classes = predict(params | stats, example["image"][None])[0]
+        label = example["label"]
         panels.append(
             pictures.panel(
                 example["image"],
-                example["label"],
+                np.where(label == config.loss.ignore, pictures.IGNORE, label),
                 np.asarray(classes).astype(np.uint8),
                 dataset.class_names,
                 dataset.palette,

@@ -1,9 +1,11 @@
 """A trained model as a file for other programs."""
 
+import dataclasses
 import pathlib
 
 from jaxseg import checkpoint, pretrained, sharding
 from jaxseg import config as config_lib
+from jaxseg import workdir as workdir_lib
 from jaxseg.data import datasets
 
 
@@ -21,7 +23,9 @@ def run(
     """
     class_names, _ = datasets.read_classes(workdir / "classes.json")
     model_config = config_lib.with_classes(config.model, len(class_names))
-    mesh = sharding.make_local_mesh()
+    config = dataclasses.replace(config, model=model_config)
+    workdir_lib.check_to_use(workdir, config)
+    mesh = sharding.make_mesh()
     model, step = checkpoint.restore_model(workdir, model_config, mesh, step=step)
     if output.suffix != ".safetensors":
         output = output / "model.safetensors"

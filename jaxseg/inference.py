@@ -1,12 +1,13 @@
 """Class maps from images, as one program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
-from jaxseg import augment
+from jaxseg import augment, resize
 from jaxseg.models import names
 
 
@@ -25,7 +26,28 @@ def make_predictor(
         variables: names.Variables, images: UInt8[Array, "b h w 3"]
     ) -> Int[Array, "b h w"]:
         model = names.merge(graphdef, variables)
-        output = model(augment.normalize(images, mean=mean, std=std))
-        return jnp.argmax(output.logits, -1).astype(jnp.int32)
+        output = model.features(augment.normalize(images, mean=mean, std=std))
+        return upsampled_argmax(
+            output.logits, images.shape[1:3], align_corners=model.align_corners
+        )
 
     return predict
+
+
+def upsampled_argmax(
+    logits: Float[Array, "b h w c"],
+    size: Sequence[int],
+    *,
+    align_corners: bool = False,
+) -> Int[Array, "b y x"]:
+    """The class of the largest logit, int32, after bilinear upsampling to `size`.
+
+    A band of rows at a time: the logits never exist at full resolution.
+    """
+    bands = resize.make_bands(logits.shape, size, align_corners=align_corners)
+    columns = bands.columns(logits)
+
+    def band(i: Array) -> Array:
+        return resize.argmax(bands.band(columns, i))
+
+    return bands.join(jax.lax.map(band, jnp.arange(bands.count)))

@@ -1,36 +1,128 @@
-"""What training minimizes."""
+"""What training minimizes.
 
+Logits come at the network's own resolution. They are upsampled to that of the labels
+and reduced a band of rows at a time; the gradient is formed in the same pass, so that
+neither logits nor gradient ever exist at full resolution.
+"""
+
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxseg import resize
+
 
 def cross_entropy(
     logits: Float[Array, "b h w c"],
-    labels: Int[Array, "b h w"],
+    labels: Int[Array, "b y x"],
     *,
     ignore: int = 255,
     class_weights: Sequence[float] = (),
     label_smoothing: float = 0.0,
-) -> Float[Array, ""]:
-    """Mean cross-entropy over the pixels whose label is not `ignore`.
+    align_corners: bool = False,
+) -> tuple[Float[Array, ""], Int[Array, "b y x"]]:
+    """(mean cross-entropy over the pixels whose label is not `ignore`, predictions).
 
-    With `class_weights` the mean is weighted by the weight of each pixel's label, and
-    `label_smoothing` mixes in the uniform distribution: both as
-    torch.nn.functional.cross_entropy. 0 where no pixel counts.
+    The logits are upsampled bilinearly to the labels' size. With `class_weights` the
+    mean is weighted by the weight of each pixel's label, and `label_smoothing` mixes in
+    the uniform distribution: both as torch.nn.functional.cross_entropy. The loss is 0
+    where no pixel counts. Predictions are the classes of the largest logits, int32;
+    they carry no gradient.
     """
-    num_classes = logits.shape[-1]
+    bands = resize.make_bands(
+        logits.shape, labels.shape[1:], align_corners=align_corners
+    )
+    columns = bands.columns(logits)
+    weights = jnp.asarray(class_weights or [1.0] * logits.shape[-1], columns.dtype)
+    total = _weight(weights, labels, ignore).sum()
+    scale = 1 / jnp.where(total > 0, total, 1)
+    rule = _Rule(bands, ignore, label_smoothing)
+    return _cross_entropy(rule, columns, labels, weights * scale)
+
+
+class _Rule(NamedTuple):
+    """What is known while tracing."""
+
+    bands: resize.Bands
+    ignore: int
+    label_smoothing: float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _cross_entropy(rule: _Rule, columns: Array, labels: Array, weights: Array):
+    """(sum of weighted cross-entropy, predictions)."""
+
+    def band(loss, indexed):
+        i, labels = indexed
+        value, predictions, _ = _of_band(rule, columns, labels, weights, i)
+        return loss + value, predictions
+
+    start = jnp.zeros((), columns.dtype)
+    loss, predictions = jax.lax.scan(band, start, _indexed(rule, labels))
+    return loss, rule.bands.join(predictions)
+
+
+def _forward(rule: _Rule, columns: Array, labels: Array, weights: Array):
+    """The same and, for `_backward`, the gradient for `columns`."""
+
+    def band(sums, indexed):
+        loss, gradient = sums
+        i, labels = indexed
+        value, predictions, slope = _of_band(rule, columns, labels, weights, i)
+        gradient = rule.bands.add_transposed(gradient, slope, i)
+        return (loss + value, gradient), predictions
+
+    start = jnp.zeros((), columns.dtype), jnp.zeros_like(columns)
+    (loss, gradient), predictions = jax.lax.scan(band, start, _indexed(rule, labels))
+    return (loss, rule.bands.join(predictions)), gradient
+
+
+def _backward(rule: _Rule, gradient: Array, cotangents):
+    return gradient * cotangents[0], None, None
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+def _indexed(rule: _Rule, labels: Array) -> tuple[Array, Array]:
+    """What the scan goes through: (number of the band, its labels)."""
+    return jnp.arange(rule.bands.count), rule.bands.split(labels, rule.ignore)
+
+
+def _of_band(
+    rule: _Rule,
+    columns: Float[Array, "b h c x"],
+    labels: Int[Array, "b y x"],
+    weights: Float[Array, " c"],
+    i: Array,
+) -> tuple[Float[Array, ""], Int[Array, "b y x"], Float[Array, "b y c x"]]:
+    """(loss, predictions, gradient for the logits) of band `i`.
+
+    With target q (the smoothed one-hot label, times class weights) a pixel's loss is
+    -sum_c q_c log p_c, and its gradient p sum_c q_c - q.
+    """
+    logits = rule.bands.band(columns, i)
+    num_classes = logits.shape[2]
+    weight = _weight(weights, labels, rule.ignore)[:, :, None]
+    classes = jnp.arange(num_classes)[:, None]
+    hit = labels[:, :, None] == classes
+    target = (1 - rule.label_smoothing) * jnp.where(hit, weight, 0)
+    if rule.label_smoothing:
+        share = rule.label_smoothing / num_classes * weights[:, None]
+        target += jnp.where(labels[:, :, None] != rule.ignore, share, 0)
+    largest = logits.max(2, keepdims=True)
+    exp = jnp.exp(logits - largest)
+    total = exp.sum(2, keepdims=True)
+    log_p = logits - largest - jnp.log(total)
+    slope = exp * (target.sum(2, keepdims=True) / total) - target
+    return -(target * log_p).sum(), resize.argmax(logits), slope
+
+
+def _weight(weights: Array, labels: Array, ignore: int) -> Array:
+    """The weight of every pixel, 0 where the label is `ignore`."""
     counts = labels != ignore
-    labels = jnp.where(counts, labels, 0)
-    log_p = jax.nn.log_softmax(logits)
-    weights = jnp.asarray(class_weights or [1.0] * num_classes, logits.dtype)
-    picked = jnp.take_along_axis(log_p, labels[..., None], -1)[..., 0]
-    weight = jnp.where(counts, weights[labels], 0)
-    loss = -weight * picked
-    if label_smoothing:
-        uniform = jnp.where(counts, -(log_p * weights).mean(-1), 0)
-        loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-    total = weight.sum()
-    return loss.sum() / jnp.where(total > 0, total, 1)
+    return jnp.where(counts, weights[jnp.where(counts, labels, 0)], 0)

@@ -15,7 +15,15 @@ _MODE = flags.DEFINE_enum(
 )
 _INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of them.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict, export: where to write.")
+_FORCE = flags.DEFINE_list(
+    "force", [], "train: settings that may differ from those the run began with."
+)
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the best by default.")
+
+
+_BAD_FLAGS = (
+    *(flags.Error, errors.UserError, AttributeError, KeyError, OSError, TypeError),
+)
 
 
 def main(argv: list[str]) -> int:
@@ -24,9 +32,17 @@ def main(argv: list[str]) -> int:
     try:
         _run()
     except errors.UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _tell(str(error))
+    except OSError as error:  # a full disk, a file where a folder should be, no right
+        if error.filename is None and error.errno is None:
+            raise
+        return _tell(str(error))
     return 0
+
+
+def _tell(error: str) -> int:
+    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    return 1
 
 
 def _run() -> None:
@@ -37,7 +53,7 @@ def _run() -> None:
 
     match _MODE.value:
         case "train":
-            train.run(config, workdir)
+            train.run(config, workdir, force=_FORCE.value)
         case "eval":
             evaluate.run(config, workdir, step=_STEP.value)
         case "predict":
@@ -68,9 +84,8 @@ def _parse(argv: list[str]) -> list[str]:
         _CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}; flags begin with --")
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
-        text = " ".join(str(error.args[0] if error.args else error).split())
-        print(f"error: {text}", file=sys.stderr)
+    except _BAD_FLAGS as error:
+        _tell(str(error.args[0] if error.args else error))
         sys.exit(2)
     return rest
 

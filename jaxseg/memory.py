@@ -1,7 +1,9 @@
 """Whether a compiled program fits, asked before it runs."""
 
 import contextlib
+import math
 import os
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,8 @@ from jaxseg import config as config_lib
 from jaxseg import errors
 
 GIB = 2**30
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
+_CGROUP_LIMITS = (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")
 
 
 def needed(compiled: Any) -> int:
@@ -30,31 +34,47 @@ def available() -> int:
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return machine // jax.local_device_count()
+    return int(min(machine, _container_limit())) // jax.local_device_count()
+
+
+def _container_limit() -> float:
+    """Bytes that the container may use (Linux, cgroup v2 or v1); infinite if unset."""
+    for path in _CGROUP_LIMITS:
+        if path.exists() and (text := path.read_text().strip()).isdecimal():
+            return int(text)
+    return math.inf
 
 
 @contextlib.contextmanager
-def explained(config: config_lib.Config) -> Iterator[None]:
+def explained(message: str) -> Iterator[None]:
     """Turns the device's running out of memory into a UserError."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise errors.UserError(too_large(config)) from error
+        raise errors.UserError(message) from error
 
 
 def check(needed_bytes: int, config: config_lib.Config) -> None:
     """Raises UserError if so many bytes for a step are more than a device has."""
     if needed_bytes > available():
-        raise errors.UserError(too_large(config, needed_bytes))
+        raise errors.UserError(step_too_large(config, needed_bytes))
 
 
-def too_large(config: config_lib.Config, needed_bytes: int | None = None) -> str:
+def step_too_large(config: config_lib.Config, needed_bytes: int | None = None) -> str:
     """What to tell where a training step does not fit."""
     size = "" if needed_bytes is None else f" {needed_bytes / GIB:.1f} GiB,"
     return (
         f"a step on config.data.crop={config.data.crop} with "
         f"config.train.batch_size={config.train.batch_size} needs{size} more than the "
         f"{available() / GIB:.1f} GiB of a device; make one of them smaller"
+    )
+
+
+def evaluation_too_large(config: config_lib.Config) -> str:
+    """What to tell where evaluation does not fit."""
+    return (
+        f"evaluation with config.eval.batch_size={config.eval.batch_size} needs more "
+        f"than the {available() / GIB:.1f} GiB of a device; make it smaller"
     )

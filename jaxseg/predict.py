@@ -1,12 +1,15 @@
 """Class maps and overlays of image files."""
 
+import collections
+import dataclasses
 import pathlib
 
 import jax
 import numpy as np
 
-from jaxseg import checkpoint, errors, inference, pictures, sharding
+from jaxseg import checkpoint, errors, inference, memory, pictures, sharding
 from jaxseg import config as config_lib
+from jaxseg import workdir as workdir_lib
 from jaxseg.data import datasets, sources
 from jaxseg.models import names
 
@@ -25,9 +28,12 @@ def run(
     `step` names one. Raises UserError for inputs that cannot be read.
     """
     paths = find_images(input_path)
+    _check_output(paths, output)
     class_names, palette = datasets.read_classes(workdir / "classes.json")
     model_config = config_lib.with_classes(config.model, len(class_names))
-    mesh = sharding.make_local_mesh()
+    config = dataclasses.replace(config, model=model_config)
+    workdir_lib.check_to_use(workdir, config)
+    mesh = sharding.make_mesh()
     model, step = checkpoint.restore_model(workdir, model_config, mesh, step=step)
     graphdef, params, stats = names.split(model)
     predict = jax.jit(
@@ -36,10 +42,12 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         image = sources.read_image(path)
-        classes = np.asarray(predict(params | stats, image[None])[0]).astype(np.uint8)
-        pictures.save_indices(output / f"{path.stem}.png", classes, palette)
+        with memory.explained(f"{path} does not fit the device's memory; shrink it"):
+            classes = np.asarray(predict(params | stats, image[None])[0])
+        indices, picture = _outputs(path, output)
+        pictures.save_indices(indices, classes.astype(np.uint8), palette)
         overlay = pictures.overlay(image, classes, class_names, palette)
-        pictures.save_image(output / f"{path.stem}_overlay.png", overlay)
+        pictures.save_image(picture, overlay)
     print(f"{len(paths)} predictions of checkpoint {step} in {output}")
 
 
@@ -53,3 +61,23 @@ def find_images(path: pathlib.Path) -> list[pathlib.Path]:
     if not images:
         raise errors.UserError(f"--input={path} holds no .jpg, .jpeg or .png image")
     return [images[stem] for stem in sorted(images)]
+
+
+def _outputs(path: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+    """Where the class indices and the overlay of an image go."""
+    return [output / f"{path.stem}{end}.png" for end in ("", "_overlay")]
+
+
+def _check_output(paths: list[pathlib.Path], output: pathlib.Path) -> None:
+    """Raises UserError if an output would take the place of an input or another one."""
+    written = collections.Counter(
+        each for path in paths for each in _outputs(path, output)
+    )
+    twice, count = written.most_common(1)[0]
+    if count > 1:
+        raise errors.UserError(f"two inputs would be written to {twice}; rename one")
+    if output.resolve() in {path.resolve().parent for path in paths}:
+        raise errors.UserError(
+            f"--output={output} holds the input images, which would be overwritten; "
+            "choose another folder"
+        )

@@ -8,14 +8,8 @@ from jaxseg import errors
 
 
 def make_mesh() -> Mesh:
-    """All devices of all processes along one axis, `data`."""
+    """All devices along one axis, `data`."""
     return jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
-
-
-def make_local_mesh() -> Mesh:
-    """The devices of this process alone, along the axis `data`."""
-    devices = np.asarray(jax.local_devices())
-    return Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -29,12 +23,8 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's part of a batch into arrays over the whole mesh."""
-    sharding = split_batch(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, value)
-        for name, value in batch.items()
-    }
+    """Shares a batch out over the mesh."""
+    return jax.device_put(batch, split_batch(mesh))
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -1,6 +1,7 @@
 """One step of training and of evaluation, each one jitted program."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,6 +37,19 @@ class TrainState:
         return {**self.params, **self.frozen, **self.stats}
 
 
+_policies = jax.checkpoint_policies
+
+# What the forward pass keeps for the backward one; the rest is computed again.
+KEEP: dict[str, Callable[[Callable], Callable]] = {
+    "all": lambda function: function,
+    "convolutions": functools.partial(
+        jax.checkpoint, policy=_policies.save_only_these_names("conv")
+    ),
+    "blocks": functools.partial(
+        jax.checkpoint, policy=_policies.save_only_these_names("block")
+    ),
+}
+
 Batch = dict[str, Array]  # images uint8 [B H W 3], labels int32 [B H W]
 
 
@@ -66,40 +80,42 @@ def make_train_step(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     mesh: Mesh,
-    *,
-    loss: config_lib.Loss,
-    data: config_lib.Data,
-    seed: int,
-    log_every: int,
+    config: config_lib.Config,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """A jitted (state, batch) -> (state, metrics) that consumes the state.
 
     Metrics are those of the state before the update: grad_norm and lr, and the mean
-    loss and the confusion matrix (float32 [C C]) since the last multiple of log_every.
+    loss and the confusion matrix (float32 [C C]) since the last multiple of
+    config.train.log_every.
     """
+    kept = KEEP[config.train.keep]
 
     def train_step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         color_key, dropout_key = jax.random.split(key)
-        images = _augment(color_key, batch["images"], data)
+        images = _augment(color_key, batch["images"], config.data)
+
+        def features_of(params):
+            model = names.merge(graphdef, {**state.variables, **params})
+            output = model.features(images, rngs=nnx.Rngs(dropout=dropout_key))
+            return output, names.split(model)[2]
 
         def loss_of(params):
-            model = names.merge(graphdef, {**state.variables, **params})
-            output = model(images, rngs=nnx.Rngs(dropout=dropout_key))
-            stats = names.split(model)[2]
-            return _total_loss(output, batch["labels"], loss), (output.logits, stats)
+            output, stats = kept(features_of)(params)
+            value, predictions = _total_loss(output, batch["labels"], config)
+            return value, (predictions, stats)
 
         grad_of = jax.value_and_grad(loss_of, has_aux=True)
-        (value, (logits, stats)), grads = grad_of(state.params)
+        (value, (predictions, stats)), grads = grad_of(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
         confusion = metrics.confusion_matrix(
             batch["labels"],
-            jnp.argmax(logits, -1),
-            num_classes=logits.shape[-1],
-            ignore=loss.ignore,
+            predictions,
+            num_classes=len(state.window["confusion"]),
+            ignore=config.loss.ignore,
         )
-        since = state.step % log_every
+        since = state.step % config.train.log_every
         window = {
             name: jnp.where(since == 0, 0, state.window[name]) + new
             for name, new in {"loss": value, "confusion": confusion}.items()
@@ -160,15 +176,18 @@ def _augment(key: Array, images: Array, data: config_lib.Data) -> Array:
     return augment.normalize(images, mean=data.mean, std=data.std)
 
 
-def _total_loss(output: build.Output, labels: Array, loss: config_lib.Loss) -> Array:
-    """The head's cross-entropy and its share of the auxiliary head's."""
+def _total_loss(
+    output: build.Output, labels: Array, config: config_lib.Config
+) -> tuple[Array, Array]:
+    """(cross-entropy of the head and its share of the auxiliary one's, predictions)."""
     options = {
-        "ignore": loss.ignore,
-        "class_weights": loss.class_weights,
-        "label_smoothing": loss.label_smoothing,
+        "ignore": config.loss.ignore,
+        "class_weights": config.loss.class_weights,
+        "label_smoothing": config.loss.label_smoothing,
+        "align_corners": config.model.align_corners,
     }
-    value = losses.cross_entropy(output.logits, labels, **options)
+    value, predictions = losses.cross_entropy(output.logits, labels, **options)
     if output.aux is not None:
-        aux = losses.cross_entropy(output.aux, labels, **options)
-        value = value + loss.aux_weight * aux
-    return value
+        aux, _ = losses.cross_entropy(output.aux, labels, **options)
+        value = value + config.loss.aux_weight * aux
+    return value, predictions

@@ -7,7 +7,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,21 +19,24 @@ from jaxseg import (
     evaluate,
     memory,
     optim,
-    pictures,
     pretrained,
     sharding,
 )
 from jaxseg import config as config_lib
 from jaxseg import log as log_lib
 from jaxseg import step as step_lib
+from jaxseg import workdir as workdir_lib
 from jaxseg.data import datasets, loader
 from jaxseg.models import build, names
 
 
-def run(config: config_lib.Config, workdir: pathlib.Path) -> None:
+def run(
+    config: config_lib.Config, workdir: pathlib.Path, *, force: Sequence[str] = ()
+) -> None:
     """Trains to config.train.steps, going on from the workdir's newest checkpoint.
 
     Ends with an evaluation and its report; at SIGTERM or SIGINT with a checkpoint.
+    `force` names settings that may differ from those the run began with.
     """
     sharding.check_batch_size(config.train.batch_size)
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
@@ -42,20 +45,21 @@ def run(config: config_lib.Config, workdir: pathlib.Path) -> None:
     mesh = sharding.make_mesh()
     model = make_model(config.model, config.seed, mesh)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
-    _write_start(config, workdir, dataset)
-    checkpoints = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep)
-    with contextlib.closing(checkpoints):
-        start = max(checkpoints.steps, default=0)
-        if config.pretrained.path and not checkpoints.steps:
-            loaded = pretrained.load(
-                model, config.pretrained.path, config.pretrained.skip
-            )
-            print(f"pretrained: {loaded}")
-        trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
-        if checkpoints.steps:
-            trainer.restore(checkpoints, start)
-            print(f"resumed after step {start}")
-        trainer.loop(checkpoints)
+    _print_start(config, len(sources["train"]))
+    resuming = checkpoint.exists(workdir)
+    if resuming:
+        workdir_lib.check_to_train(workdir, config, force=force)
+    elif config.pretrained.path:
+        skip = config.pretrained.skip
+        print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
+    trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
+    with workdir_lib.locked(workdir):
+        checkpoint.remove_unfinished(workdir)
+        with checkpoint.open_all(workdir, keep=config.checkpoint.keep) as checkpoints:
+            if resuming:
+                trainer.restore(checkpoints)
+            workdir_lib.write_start(workdir, config, dataset)
+            trainer.loop(checkpoints)
 
 
 def make_model(model: config_lib.Model, seed: int, mesh: Mesh) -> nnx.Module:
@@ -92,25 +96,22 @@ class _Trainer:
             tx,
             schedule,
             mesh,
-            loss=config.loss,
-            data=config.data,
-            seed=config.seed,
-            log_every=config.train.log_every,
+            config,
         )
         model.eval()
-        self.eval_mesh = sharding.make_local_mesh()
         self.eval_step = step_lib.make_eval_step(
             names.split(model)[0],
-            self.eval_mesh,
+            mesh,
             data=config.data,
             num_classes=dataset.num_classes,
             ignore=config.loss.ignore,
         )
+        self.programs: dict[tuple[int, ...], Any] = {}  # by shape of the labels
         _print_parts(trained, frozen)
 
-    def restore(self, checkpoints: checkpoint.Checkpoints, step: int) -> None:
-        """Takes over the state that was saved after `step` steps."""
-        state = self.state
+    def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
+        """Takes over the state that was saved last."""
+        state, step = self.state, max(checkpoints.steps)
         saved = checkpoints.restore(step, _parts(state), self.mesh)
         model = saved["model"]
         self.state = dataclasses.replace(
@@ -120,6 +121,7 @@ class _Trainer:
             stats={name: model[name] for name in state.stats},
             **saved["training"],
         )
+        print(f"resumed after step {step}")
 
     def loop(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
@@ -138,15 +140,15 @@ class _Trainer:
             contextlib.closing(batches),
             log_lib.Log(config, self.workdir, self.dataset, start) as log,
             _stop_signals() as stop,
-            memory.explained(config),
+            memory.explained(memory.step_too_large(config)),
         ):
-            train_step = None
             for step in range(start + 1, steps + 1):
                 with log.waiting():
                     batch = sharding.put_batch(self.mesh, next(batches))
-                if train_step is None:
-                    train_step = self._compile(batch)
-                    log.restart(start)
+                if batch["labels"].shape not in self.programs:
+                    self._compile(batch)
+                    log.restart(step - 1)
+                train_step = self.programs[batch["labels"].shape]
                 self.state, step_metrics = train_step(self.state, batch)
                 log.add(step, step_metrics)
                 result = None
@@ -155,6 +157,7 @@ class _Trainer:
                     result = self._evaluate()
                     log.evaluated(step, result)
                 if result or stop.is_set() or _due(step, config.checkpoint.every):
+                    log.flush()  # a row may not be lost that a resumed run has passed
                     self._save(checkpoints, step, result)
                 if stop.is_set() and step < steps:
                     log.print(f"stopped after step {step}; the same command goes on")
@@ -180,24 +183,25 @@ class _Trainer:
         values = 3 + 1 + 2 * self.dataset.num_classes  # logits and their gradient
         memory.check(4 * values * pixels // jax.device_count(), self.config)
 
-    def _compile(self, batch: step_lib.Batch) -> Any:
-        """The train step, compiled for batches like this one and known to fit."""
+    def _compile(self, batch: step_lib.Batch) -> None:
+        """Compiles the train step for batches of this shape and sees that it fits."""
         begin = time.perf_counter()
         compiled = self.train_step.lower(self.state, batch).compile()
         memory.check(memory.needed(compiled), self.config)
         seconds = time.perf_counter() - begin
         gib = memory.needed(compiled) / memory.GIB
         print(f"compiled in {seconds:.1f} s; a step needs {gib:.2f} GiB a device")
-        return compiled
+        self.programs[batch["labels"].shape] = compiled
 
     def _evaluate(self) -> dict:
-        return evaluate.evaluate(
-            self.eval_step,
-            self.state.variables,
-            self.dataset,
-            self.config,
-            self.eval_mesh,
-        )
+        with memory.explained(memory.evaluation_too_large(self.config)):
+            return evaluate.evaluate(
+                self.eval_step,
+                self.state.variables,
+                self.dataset,
+                self.config,
+                self.mesh,
+            )
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
@@ -232,21 +236,16 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _write_start(config, workdir: pathlib.Path, dataset: datasets.Dataset) -> None:
-    """Prints and saves the config; saves the classes, which predict needs."""
+def _print_start(config: config_lib.Config, count: int) -> None:
+    """Tells what differs from the defaults, and how long `count` images will last."""
     changes = config_lib.diff(config, config_lib.Config())
     for name, (default, value) in changes.items():
         print(f"config.{name} = {value!r} (default {default!r})")
     steps, batch = config.train.steps, config.train.batch_size
-    count = len(dataset.split("train"))
     print(
         f"{steps} steps x {batch} images = {steps * batch} images seen, "
         f"{steps * batch / count:.1f} epochs of {count}; lr is for batches of {batch}"
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    with pictures.atomic_path(workdir / "config.json") as path:
-        path.write_text(config_lib.to_json(config))
-    datasets.write_classes(workdir / "classes.json", dataset)
 
 
 def _print_parts(trained, frozen) -> None:

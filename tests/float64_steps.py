@@ -16,6 +16,7 @@ def main(path: str) -> None:
     settings = config.Config()
     settings.data.brightness = 0.2
     settings.optim.lr = 0.01
+    settings.train.log_every = 1
     model = build.build_model(
         config.Model(
             head="fcn",
@@ -40,10 +41,7 @@ def main(path: str) -> None:
         tx,
         schedule,
         mesh,
-        loss=settings.loss,
-        data=settings.data,
-        seed=0,
-        log_every=1,
+        settings,
     )
     rng = np.random.default_rng(0)
     found = {"losses": [], "grad_norms": []}

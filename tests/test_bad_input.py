@@ -74,6 +74,8 @@ def test_data(tmp_path, spoil):
     assert done.returncode == 1
     assert told in program.only_line(done)
     assert not (tmp_path / "w" / "result.json").exists()
+    if spoil in (image_without_label, empty_split):  # seen before any work
+        assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(
@@ -81,11 +83,14 @@ def test_data(tmp_path, spoil):
     [
         (["--config.data.name=folder", "--config.data.root=/no/such"], "/no/such"),
         (["--config.model.backbone=resnet51"], "did you mean resnet50?"),
-        (["--config.data.crop=(16000,16000)"], "crop=(16000, 16000)"),
+        (
+            ["--config.data.crop=(16000,16000)", "--config.train.batch_size=1000"],
+            "crop=(16000, 16000)",
+        ),
         (["--config.model.num_classes=4"], "the data set has 9"),
         (["--config.freeze=bakbone"], "'bakbone', which is no part"),
         (["--config.pretrained.path=torchvision/resnet500"], "torchvision/resnet50"),
-        (["--mode=eval"], "has no checkpoints"),
+        (["--mode=eval"], "train there first"),
         (["--mode=predict"], "needs --input"),
     ],
 )
@@ -93,6 +98,15 @@ def test_settings(tmp_path, flags, told):
     done = program.run(tmp_path / "w", *flags)
     assert done.returncode == 1
     assert told in program.only_line(done)
+    if "crop" not in told:  # that one is seen when the run begins
+        assert not (tmp_path / "w").exists()
+
+
+def test_a_file_in_place_of_the_workdir(tmp_path):
+    (tmp_path / "w").write_text("")
+    done = program.run(tmp_path / "w")
+    assert done.returncode == 1
+    assert f"'{tmp_path / 'w'}'" in program.only_line(done)
 
 
 def test_weights_of_another_architecture(tmp_path):
@@ -103,3 +117,4 @@ def test_weights_of_another_architecture(tmp_path):
     )
     assert done.returncode == 1
     assert "does not fit the model" in program.only_line(done)
+    assert not (tmp_path / "w").exists()

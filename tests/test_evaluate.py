@@ -47,7 +47,7 @@ def test_every_pixel_of_every_image_at_its_own_size(batch_size):
     model.eval()
     graphdef = names.split(model)[0]
     logits_of = jax.jit(lambda image: names.merge(graphdef, variables)(image).logits)
-    mesh = sharding.make_local_mesh()
+    mesh = sharding.make_mesh()
     eval_step = step.make_eval_step(
         graphdef, mesh, data=settings.data, num_classes=3, ignore=255
     )

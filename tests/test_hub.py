@@ -2,18 +2,22 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import hashlib
 import http.server
 import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from jaxseg import errors
-from jaxseg.pretrained import hub
+from jaxseg.pretrained import hub, lock
 
 BODY = os.urandom(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -43,6 +47,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(server.delay)
         with contextlib.suppress(ConnectionError):
             self.wfile.write(sent)
+            self.wfile.flush()
+        if server.stalls:
+            server.stalls -= 1
+            server.released.wait(120)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -53,6 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.ranges, server.limits = [], []
+    server.stalls, server.released = 0, threading.Event()
     server.knows_range, server.status, server.shift, server.delay = True, None, 0, 0
     server.url = f"http://127.0.0.1:{server.server_port}/some/net.pth"
     server.name = f"{server.url}#sha256={DIGEST}"
@@ -141,16 +150,64 @@ def test_complete_part_needs_no_more_bytes(server, cache, target):
     assert hub.resolve(server.name).read_bytes() == BODY
 
 
-def test_abandoned_part_is_taken_and_a_live_one_is_not(server, cache, target):
-    cache.mkdir()
-    live = cache / f"{target.name}.1234.part"
-    live.write_bytes(b"another process is writing this")
-    dead = cache / f"{target.name}.5678.part"
-    dead.write_bytes(BODY[:5000])
-    os.utime(dead, (0, time.time() - hub.ABANDONED - 1))
+def start_process(name):
+    """Another process that downloads; it finds the cache in the environment."""
+    code = f"from jaxseg.pretrained import hub; hub.resolve({name!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_process_is_resumed_at_once(server, cache, target, number):
+    server.limits, server.stalls = [hub.CHUNK + 1000], 1
+    process = start_process(server.name)
+    wait_for(lambda: any(p.stat().st_size == hub.CHUNK for p in cache.glob("*.part")))
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == -number
+    server.released.set()
     assert hub.resolve(server.name).read_bytes() == BODY
-    assert server.ranges == ["bytes=5000-"]
-    assert sorted(cache.iterdir()) == sorted([live, target])
+    assert server.ranges == [None, f"bytes={hub.CHUNK}-"]
+    assert list(cache.iterdir()) == [target]
+
+
+def test_second_process_waits_for_the_first(server, cache, target):
+    server.limits, server.stalls = [1000], 1
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(hub.resolve, server.name)
+        wait_for(lambda: server.ranges)
+        second = start_process(server.name)
+        assert "waiting for the process that downloads" in second.stderr.readline()
+        server.released.set()
+        assert first.result() == target
+    _, told = second.communicate()
+    assert (second.returncode, told) == (0, "")
+    assert server.ranges == [None, "bytes=1000-"]
+    assert list(cache.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("lack", ["no locks on this disk", "no fcntl"])
+def test_without_locks(server, cache, target, monkeypatch, lack):
+    if lack == "no fcntl":
+        monkeypatch.setattr(lock.sys, "platform", "win32")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    server.limits = [100_000, 1, 1]
+    refusal(server.name)
+    assert hub.resolve(server.name).read_bytes() == BODY
+    assert server.ranges[-1] == "bytes=100002-"
+    assert list(cache.iterdir()) == [target]
 
 
 def test_many_at_once(server, cache, target):
@@ -162,7 +219,7 @@ def test_many_at_once(server, cache, target):
     assert paths == [target] * 4
     assert target.read_bytes() == BODY
     assert list(cache.iterdir()) == [target]
-    assert server.ranges.count("bytes=1000-") == 1
+    assert server.ranges == ["bytes=1000-"]  # the others waited
 
 
 def test_wrong_checksum_leaves_nothing(server, cache):
@@ -197,6 +254,7 @@ def test_http_error_and_offline(server, target):
     message = refusal(server.name)
     assert "404" in message
     assert server.ranges == [None]
+    assert list(target.parent.iterdir()) == []
     server.shutdown()
     server.server_close()
     message = refusal(server.name)

@@ -9,10 +9,10 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 
 # A name stands for a module or for a folder; DESIGN.md draws the same picture.
 LAYERS = (
-    ("errors", "config", "validate", "xla", "pictures", "sharding"),
+    ("errors", "config", "validate", "xla", "pictures", "sharding", "resize"),
     ("models", "data", "losses", "metrics", "augment", "optim"),
     ("pretrained", "inference"),
-    ("step", "memory", "checkpoint", "report", "report_html"),
+    ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
     ("log", "evaluate", "predict", "export"),
     ("train",),
     ("main",),

@@ -1,8 +1,11 @@
 import collections
 import contextlib
 import itertools
+import pathlib
+import signal
+import subprocess
+import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -135,21 +138,6 @@ def test_mixed_sizes_as_they_are():
     assert len(batches(Numbered(SIZES), 7, augment="none", batch_size=1)) == 7
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_the_same_global_batches(monkeypatch, processes):
-    whole = batches(Numbered(SIZES), 4, batch_size=6, start=1)
-    parts = []
-    monkeypatch.setattr(jax, "process_count", lambda: processes)
-    for process in range(processes):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        parts.append(batches(Numbered(SIZES), 4, batch_size=6, start=1))
-    joined = [
-        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
-        for step in zip(*parts, strict=True)
-    ]
-    assert_same(joined, whole)
-
-
 def test_unreadable_example_stops():
     with pytest.raises(errors.UserError) as raised:
         batches(Numbered(SIZES, bad=2), 4)
@@ -163,8 +151,12 @@ def test_unreadable_example_is_skipped():
         assert collections.Counter(epoch) == {0: 1, 1: 1, 3: 2, 4: 1, 5: 1, 6: 1}
 
 
-def evaluate(source, size, **data):
-    return [*loader.eval_batches(source, config.Data(**data), batch_size=size)]
+def evaluate(source, size, multiple_of=1, **data):
+    return [
+        *loader.eval_batches(
+            source, config.Data(**data), batch_size=size, multiple_of=multiple_of
+        )
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])
@@ -172,7 +164,7 @@ def evaluate(source, size, **data):
 def test_evaluation_sees_every_example_once(sizes, batch_size):
     source, seen = Numbered(sizes), []
     for batch in evaluate(source, batch_size):
-        assert len(batch["images"]) == len(batch["labels"]) == batch_size
+        assert 1 <= len(batch["images"]) == len(batch["labels"]) <= batch_size
         assert batch["valid"].any()
         assert batch["labels"].dtype == np.int32
         for image, label, valid in zip(*batch.values(), strict=True):
@@ -188,13 +180,52 @@ def test_evaluation_on_unreadable_example():
         evaluate(Numbered(SIZES, bad=2), 2, on_error="skip")  # never left out
 
 
-@pytest.mark.parametrize("processes", [2, 3, 9])
-def test_processes_share_out_the_evaluation(monkeypatch, processes):
-    seen = []
-    monkeypatch.setattr(jax, "process_count", lambda: processes)
-    for process in range(processes):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        for batch in evaluate(Numbered(SIZES), 2):
-            labels = batch["labels"][batch["valid"]]
-            seen += labels[:, 0, 0].tolist()
-    assert sorted(seen) == [*range(7)]
+def test_a_size_that_fills_no_batch_is_padded_to_the_devices_alone():
+    sizes = [(4, 4)] * 5 + [(6, 5)] * 3
+    found = [
+        (batch["labels"].shape, int(batch["valid"].sum()))
+        for batch in evaluate(Numbered(sizes), 3, multiple_of=2)
+    ]
+    assert found == [((4, 4, 4), 4), ((4, 4, 4), 1), ((4, 6, 5), 3)]
+    found = [
+        (batch["labels"].shape, int(batch["valid"].sum()))
+        for batch in evaluate(Numbered(sizes), 8, multiple_of=2)
+    ]
+    assert found == [((6, 4, 4), 5), ((4, 6, 5), 3)]
+
+
+PROGRAM = """
+import os, signal, sys, test_loader
+signal.signal(signal.SIGINT, lambda *_: None)
+endless = test_loader.stream(test_loader.numbered(9), workers=2)
+next(endless)
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        # Ctrl-C reaches every process of the terminal; only the main one may answer.
+        (
+            "os.killpg(0, signal.SIGINT)\n"
+            "for _ in range(20): next(endless)\n"
+            "endless.close()",
+            0,
+        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+    ids=["interrupt", "kill"],
+)
+def test_workers_live_as_long_as_the_training_process(then, code):
+    """They share its pipes, so that `run` returns only when they have ended too."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(then)],
+        cwd=pathlib.Path(__file__).parent,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr

@@ -15,7 +15,7 @@ def trained(tmp_path_factory):
     """A workdir after two runs of 4 and then 8 steps, and what each printed."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     first = program.run(workdir, "--config.train.steps=4")
-    second = program.run(workdir, "--config.train.steps=8")
+    second = program.run(workdir, "--config.train.steps=8", "--force=train.steps")
     return workdir, first, second
 
 
@@ -55,6 +55,40 @@ def test_eval_restores_and_agrees(trained):
     absent = program.run(workdir, "--mode=eval", "--step=7")
     assert absent.returncode == 1
     assert "no checkpoint of step 7" in program.only_line(absent)
+
+
+def test_another_network_than_the_trained_one_is_refused(trained, tmp_path):
+    workdir, *_ = trained
+    (tmp_path / "in").mkdir()
+    for mode in ("eval", "predict", "export"):
+        flags = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+        flags = (*flags, f"--mode={mode}", "--config.data.mean=(1.,2.,3.)")
+        Image.new("RGB", (32, 32)).save(tmp_path / "in" / "0.png")
+        done = program.run(workdir, *flags)
+        assert done.returncode == 1
+        assert "config.data.mean" in program.only_line(done)
+        assert not (tmp_path / "out").exists()
+
+
+def test_other_settings_than_the_run_began_with_are_refused(trained):
+    workdir, *_ = trained
+    before = (workdir / "config.json").read_text()
+    done = program.run(workdir, "--config.train.steps=9", "--config.optim.lr=0.5")
+    assert done.returncode == 1
+    assert "--force=train.steps,optim.lr" in program.only_line(done)
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_inputs_are_not_overwritten(trained, tmp_path):
+    workdir, *_ = trained
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    before = (tmp_path / "0.png").read_bytes()
+    done = program.run(
+        workdir, "--mode=predict", f"--input={tmp_path}", f"--output={tmp_path}"
+    )
+    assert done.returncode == 1
+    assert "would be overwritten" in program.only_line(done)
+    assert (tmp_path / "0.png").read_bytes() == before
 
 
 def test_predict(trained, tmp_path):
@@ -102,6 +136,7 @@ def test_export_loads_back(trained, tmp_path):
         ("--config.optim.lrr=1", "lrr"),
         ("--config.seed=x", "config.seed"),
         ("--nonsense=1", "nonsense"),
+        ("--config=configs/quickstart.py:pretraned", "pretrained, scratch"),
         ("stray", "stray"),
     ],
 )

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import pickletools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,6 +109,84 @@ def test_deep_and_wide_values_are_cheap():
     bomb = b"N" + b"q\x00h\x00\x86" * 5000
     assert load(b"}" + bomb + b"K\x01s.") == {}
     load(bomb + b".")
+
+
+STORAGE = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x0ct"
+)
+DICTIONARY = b"ccollections\nOrderedDict\n"
+TENSOR = b"ctorch._utils\n_rebuild_tensor\n"
+SUBCLASS = b"ctorch._tensor\n_rebuild_from_type_v2\n"
+PAIRS = b"".join(b"\x8c\x03%03dN\x86" % i for i in range(1000))
+HUGE_INTEGER = b"\x8b\xff\xff\x00\x00" + b"\x7f" * 0xFFFF
+
+
+@pytest.mark.parametrize(
+    ("start", "again", "opcodes"),
+    [
+        # A call with a list of many pairs, which is in the memo.
+        (DICTIONARY + b"q\x00](" + PAIRS + b"e\x85q\x01", b"h\x00h\x01R", 3),
+        (DICTIONARY + b"q\x00", b"h\x00)R", 3),
+        (TENSOR + b"q\x00(" + STORAGE + b"QK\x00)" + b")tq\x01", b"h\x00h\x01R", 3),
+        (STORAGE + b"q\x00", b"h\x00Q", 2),
+        (b"X\x01\x00\x00\x00kq\x00", b"}h\x00Ns", 4),
+        (b"N", b"\x94", 1),
+        (b"", b"}", 1),
+        (b"", b"]", 1),
+        (b"", b"\x8c\x02ab", 1),
+    ],
+)
+def test_each_opcode_takes_little_memory(start, again, opcodes):
+    stream = io.BytesIO(start + again * 4000 + b".")
+    tracemalloc.start()
+    try:
+        pickles.load(stream)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 4000 * opcodes + 400_000
+
+
+def test_a_list_makes_one_dictionary():
+    pairs = b"](X\x01\x00\x00\x00kK\x07\x86e\x85q\x01"
+    call = DICTIONARY + b"h\x01R"
+    assert load(pairs + b"0" + call + b".") == {"k": 7}
+    assert load(pairs + b"0(" + call * 3 + b"t.") == ({"k": 7}, {}, {})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TENSOR + b"(" + STORAGE + b"QK\x00(" + b"K\x01" * 33 + b"t)tR.",
+        TENSOR + b"(" + STORAGE + b"QK\x00)(" + b"K\x01" * 33 + b"ttR.",
+        TENSOR + b"(" + STORAGE + b"Q" + HUGE_INTEGER + b"))tR.",
+        TENSOR + b"(" + STORAGE + b"QK\x00" + HUGE_INTEGER + b"\x85K\x01\x85tR.",
+        TENSOR + b"(" + STORAGE + b"QK\x00]]tR.",  # lists would have to be copied
+        STORAGE.replace(b"K\x0c", HUGE_INTEGER) + b"Q.",
+        STORAGE.replace(b"X\x01\x00\x00\x000", b"X\xe9\x03\x00\x00" + b"0" * 1001)
+        + b"Q.",
+        b"ctorch._utils\n_rebuild_parameter\n(" + b"N" * 17 + b"tR.",
+        SUBCLASS + b"(" + SUBCLASS + b"N)NtR.",
+        DICTIONARY + b"}\x85R.",
+    ],
+)
+def test_what_a_call_must_copy_is_small(data):
+    """Else a value in the memo would be copied each time two bytes name it."""
+    with pytest.raises(ValueError, match=r"^a (tensor|storage|call|subclass|dict)"):
+        load(data)
+
+
+def test_names_are_short():
+    pickled = pickle.dumps({"a" * 1000: 1, "b" * 1001: 2})
+    assert load(pickled) == {"a" * 1000: 1}
+
+
+def test_memo_keys_of_any_size_are_refused():
+    """Only protocol 0 writes them; chosen ones would all collide in a dictionary."""
+    for opcode in ("p", "g"):
+        with pytest.raises(torch_names.Refusal, match=r"opcode (PUT|GET)"):
+            load(f"N{opcode}{2**61 - 1}\n.".encode())
 
 
 def test_number_of_opcodes_is_limited(monkeypatch):

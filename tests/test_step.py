@@ -5,16 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import weights
+from flax import nnx
 
-from jaxseg import config, optim, sharding, step
-from jaxseg.models import names
+from jaxseg import config, losses, optim, sharding, step
+from jaxseg.models import build, names
 
 
-def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5):
+def make(
+    freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="convolutions"
+):
     """(jitted step, first state) of a tiny FCN."""
     settings = config.Config()
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
+    settings.train.log_every = log_every
+    settings.train.keep = keep
     model = weights.make_tiny(seed=None, head="fcn", aux_head=False)
     randomize(model)
     model.train()
@@ -29,10 +34,7 @@ def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5):
         tx,
         schedule,
         sharding.make_mesh(),
-        loss=settings.loss,
-        data=settings.data,
-        seed=0,
-        log_every=log_every,
+        settings,
     )
     return train_step, state
 
@@ -120,3 +122,18 @@ def test_same_seed_same_bits(batch):
         ends.append(copied(state.variables))
     for name, value in ends[0].items():
         assert value.tobytes() == ends[1][name].tobytes()
+
+
+def test_the_first_loss_is_that_of_guessing():
+    """A classifier of large random weights would begin at several times that."""
+    model = build.build_model(
+        config.Model(
+            backbone="resnet18", num_classes=11, output_stride=32, width=8, dropout=0.0
+        ),
+        rngs=nnx.Rngs(0),
+    )
+    images = jax.random.normal(jax.random.key(0), (4, 64, 64, 3))
+    labels = jax.random.randint(jax.random.key(1), (4, 64, 64), 0, 11)
+    output = nnx.jit(lambda model, x: model.features(x))(model, images)
+    loss, _ = losses.cross_entropy(output.logits, labels)
+    assert np.log(11) < float(loss) < np.log(11) + 0.3

@@ -45,6 +45,11 @@ def with_num_classes(config: config_lib.Config, dataset: Dataset) -> config_lib.
             f"config.loss.class_weights has {len(config.loss.class_weights)} values "
             f"for {found} classes; give one a class"
         )
+    if config.loss.ignore < found:
+        raise errors.UserError(
+            f"config.loss.ignore={config.loss.ignore} is class "
+            f"{dataset.class_names[config.loss.ignore]!r}; leave it at 255"
+        )
     model = config_lib.with_classes(config.model, found)
     return dataclasses.replace(config, model=model)
 

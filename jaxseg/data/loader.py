@@ -1,17 +1,18 @@
 """From a source to batches on the host, the same for any number of workers.
 
 Batch number s is a function of the seed and s alone. Resuming needs no state of the
-iterator, only the number of steps done; and any number of processes share the same
-global batches.
+iterator, only the number of steps done.
 """
 
 import collections
 import gc
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import grain
-import jax
 import numpy as np
 from absl import flags
 
@@ -31,10 +32,10 @@ def train_batches(
     ignore: int,
     start: int,
 ) -> grain.DatasetIterator:
-    """Endless batches from number `start` on: this process's part of each.
+    """Endless batches from number `start` on.
 
-    images uint8 [B H W 3], labels int32 [B H W], B = batch_size / processes. Every
-    epoch has a new order. The iterator must be closed.
+    images uint8 [B H W 3], labels int32 [B H W]. Every epoch has a new order. The
+    iterator must be closed.
     """
     if data.on_error == "skip":
         source = sources.SkipUnreadable(source)
@@ -50,56 +51,86 @@ def train_batches(
                 ignore=ignore,
             )
         )
-    processes = jax.process_count()
     dataset = dataset.batch(  # endless; but else grain rounds its length in floats
-        batch_size // processes, drop_remainder=True, batch_fn=_stack
+        batch_size, drop_remainder=True, batch_fn=_stack
     )
-    dataset = dataset[start * processes + jax.process_index() :: processes]
-    return iter(_parallel(dataset, data.workers))
+    return _parallel(dataset[start:], data.workers)
 
 
 def eval_batches(
-    source: sources.Source, data: config_lib.Data, *, batch_size: int
+    source: sources.Source,
+    data: config_lib.Data,
+    *,
+    batch_size: int,
+    multiple_of: int,
 ) -> Iterator[HostBatch]:
-    """Every example of this process's share once, at its own size, as it is.
+    """Every example once, at its own size, as it is.
 
     images uint8 [B H W 3], labels int32 [B H W] and valid bool [B]: images of one size
-    are batched, and a batch that cannot be filled is padded with valid=False.
+    are batched. B is batch_size, rounded up to `multiple_of`, or where a size never
+    fills a batch the least multiple that holds its images; valid=False pads.
     """
-    dataset = grain.MapDataset.source(source)
-    dataset = dataset[jax.process_index() :: jax.process_count()]
+    batch_size = _round_up(batch_size, multiple_of)
     waiting: dict[tuple, list] = collections.defaultdict(list)
-    iterator = iter(_parallel(dataset, data.workers))
+    filled = set()  # sizes for which the program of a whole batch is compiled
+    iterator = _parallel(grain.MapDataset.source(source), data.workers)
     try:
         for example in iterator:
-            group = waiting[example["label"].shape]
+            size = example["label"].shape
+            group = waiting[size]
             group.append(example)
             if len(group) == batch_size:
                 yield _pad(group, batch_size)
                 group.clear()
+                filled.add(size)
     finally:
         iterator.close()
         if data.workers:  # grain leaves shared memory in a reference cycle
             gc.collect()
-    for group in waiting.values():
+    for size, group in waiting.items():
         if group:
-            yield _pad(group, batch_size)
+            few = _round_up(len(group), multiple_of)
+            yield _pad(group, batch_size if size in filled else few)
 
 
-def _parallel(dataset: grain.MapDataset, workers: int) -> grain.IterDataset:
+def _round_up(count: int, multiple_of: int) -> int:
+    return -(-count // multiple_of) * multiple_of
+
+
+def _parallel(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     """Reads ahead with threads, or with worker processes that keep the order."""
     if not workers:
         threads = min(4, os.cpu_count() or 1)
-        return dataset.to_iter_dataset(
-            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        reading = grain.ReadOptions(
+            num_threads=threads, prefetch_buffer_size=2 * threads
         )
+        return iter(dataset.to_iter_dataset(reading))
     if not flags.FLAGS.is_parsed():  # grain reads a flag of its own
         flags.FLAGS.mark_as_parsed()
     reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=2
     )
-    return dataset.to_iter_dataset(reading).mp_prefetch(options)
+    ordered = dataset.to_iter_dataset(reading)
+    return iter(ordered.mp_prefetch(options, worker_init_fn=_init_worker))
+
+
+def _init_worker(worker: int, count: int) -> None:
+    """Ties a worker's life to that of the training process, and to nothing else.
+
+    Ctrl-C, which a terminal sends to all, is left to the training process, which then
+    ends the step and saves and still needs its workers. Where that process is killed,
+    workers would wait for it forever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _stack(examples: Sequence[sources.Example]) -> HostBatch:

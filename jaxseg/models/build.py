@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxseg import config as config_lib
-from jaxseg import errors
-from jaxseg.models import deeplab, fcn, layers, mobilenet, resnet
+from jaxseg import errors, resize
+from jaxseg.models import deeplab, fcn, mobilenet, resnet
 
 
 class Output(NamedTuple):
@@ -50,12 +50,12 @@ class Segmenter(nnx.Module):
     def upsample(self, output: Output, size: Sequence[int]) -> Output:
         """Brings both heads' logits to `size` = (height, width), in float32."""
 
-        def resize(logits: Array) -> Array:
+        def grow(logits: Array) -> Array:
             logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-            return layers.resize(logits, size, align_corners=self.align_corners)
+            return resize.resize(logits, size, align_corners=self.align_corners)
 
-        aux = None if output.aux is None else resize(output.aux)
-        return Output(resize(output.logits), aux)
+        aux = None if output.aux is None else grow(output.aux)
+        return Output(grow(output.logits), aux)
 
 
 def _resnet(model: config_lib.Model, rngs: nnx.Rngs) -> resnet.ResNet:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxseg import resize
 from jaxseg.models import layers
 
 
@@ -114,5 +115,5 @@ class DeepLabV3PlusHead(nnx.Module):
         """Maps {4: .., 32: ..} to logits at stride 4."""
         low = self.low_level(features[4])
         x = self.refine(self.aspp(features[32], rngs))
-        x = layers.resize(x, low.shape[1:3], align_corners=self.align_corners)
+        x = resize.resize(x, low.shape[1:3], align_corners=self.align_corners)
         return self.classifier(self.fuse(jnp.concatenate([x, low], -1)))

@@ -3,17 +3,18 @@
 Images are NHWC. Parameters and statistics are float32; `dtype` is that of computation.
 """
 
-import functools
-from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-# He initialization with fan-out, as torchvision's ResNet.
+from jaxseg.models import convolution
+
+# He initialization with fan-out, as torchvision's ResNet; and torch's default, for the
+# classifiers, which no BatchNorm follows: the first loss is then near log(classes).
 KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+CLASSIFIER_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def conv(
@@ -45,48 +46,15 @@ def conv(
         feature_group_count=groups,
         use_bias=bias,
         dtype=dtype,
-        kernel_init=KERNEL_INIT,
-        conv_general_dilated=_convolve,
+        kernel_init=CLASSIFIER_INIT if bias else KERNEL_INIT,
+        conv_general_dilated=convolution.convolve,
         rngs=rngs,
     )
 
 
-def _convolve(x: Array, kernel: Array, strides, padding, **options) -> Array:
-    """lax.conv_general_dilated, but for depthwise convolutions on the CPU.
-
-    XLA's CPU backend takes 10 to 40 times as long for these as for the sum of their
-    taps, 7 times with gradients (measured at 64x80x192 and 16x20x576, d = 1 and 12).
-    """
-    depthwise = kernel.shape[2] == 1 and kernel.shape[3] == x.shape[3] > 1
-    if depthwise and jax.default_backend() == "cpu":
-        return _sum_of_taps(x, kernel, strides, padding, options["rhs_dilation"])
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
-
-
-def _sum_of_taps(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "k k 1 c"],
-    strides,
-    padding,
-    dilation,
-) -> Float[Array, "b y x c"]:
-    """A depthwise convolution as shifted images, each scaled by one tap, added up."""
-    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:2], strict=True)]
-    if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], spans, strides, padding)
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (
-        [slice(i * d, n - span + i * d + 1, stride) for i in range(k)]
-        for d, k, n, span, stride in zip(
-            dilation, kernel.shape[:2], x.shape[1:3], spans, strides, strict=True
-        )
-    )
-    taps = [
-        x[:, row, column] * kernel[i, j, 0]
-        for i, row in enumerate(rows)
-        for j, column in enumerate(columns)
-    ]
-    return functools.reduce(jnp.add, taps)
+def block_output(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Names the output of a block for policies of what is kept (step.py)."""
+    return checkpoint_name(x, "block")
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -160,37 +128,3 @@ def avg_pool(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b y x c"]
         padding=pad,
         count_include_pad=False,
     )
-
-
-def interpolation_matrix(
-    size: int, new_size: int, *, align_corners: bool = False, dtype="float32"
-) -> Float[Array, "new old"]:
-    """Rows of bilinear weights that resample `size` samples at `new_size` places.
-
-    Half-pixel centers without antialiasing, or with corners aligned: both as
-    torch.nn.functional.interpolate. Places are computed in integers, so the weights
-    are exact to rounding (float32 places are off by 3e-5 of a pixel at 513).
-    """
-    i = jnp.arange(new_size)
-    if align_corners:
-        place, unit = i * (size - 1), max(new_size - 1, 1)
-    else:
-        place, unit = (2 * i + 1) * size - new_size, 2 * new_size
-    place = jnp.clip(place, 0, (size - 1) * unit)
-    low, weight = place // unit, (place % unit / unit).astype(dtype)
-    columns = jnp.arange(size)
-    at_low = columns == low[:, None]
-    at_high = columns == jnp.minimum(low + 1, size - 1)[:, None]
-    return at_low * (1 - weight)[:, None] + at_high * weight[:, None]
-
-
-def resize(
-    x: Float[Array, "b h w c"], size: Sequence[int], *, align_corners: bool = False
-) -> Float[Array, "b y x c"]:
-    """Bilinear resampling to `size`, in the dtype of `x`; see interpolation_matrix."""
-    options = {"align_corners": align_corners, "dtype": x.dtype}
-    rows = interpolation_matrix(x.shape[1], size[0], **options)
-    columns = interpolation_matrix(x.shape[2], size[1], **options)
-    precision = None if x.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
-    x = jnp.einsum("yh,bhwc->bywc", rows, x, precision=precision)
-    return jnp.einsum("xw,bywc->byxc", columns, x, precision=precision)

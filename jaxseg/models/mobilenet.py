@@ -61,7 +61,7 @@ class InvertedResidual(nnx.Module):
         """Maps [B H W in] to [B H/stride W/stride channels]."""
         y = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
-        return x + y if self.has_shortcut else y
+        return layers.block_output(x + y if self.has_shortcut else y)
 
 
 class MobileNetV2(nnx.Module):

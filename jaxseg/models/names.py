@@ -34,7 +34,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
     return graphdef, _flat(params), _flat(stats)
 
 
-def merge(graphdef: nnx.GraphDef, variables: Variables) -> nnx.Module:
+def merge(graphdef: nnx.GraphDef, variables: Variables) -> Any:
     """The model that `split` took apart, holding copies of these variables."""
     state: dict = {}
     for name, value in variables.items():

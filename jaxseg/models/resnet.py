@@ -71,7 +71,7 @@ class BasicBlock(nnx.Module):
         """Maps [B H W in] to [B H/stride W/stride channels]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = nnx.relu(self.bn1(self.conv1(x)))
-        return nnx.relu(self.bn2(self.conv2(x)) + shortcut)
+        return layers.block_output(nnx.relu(self.bn2(self.conv2(x)) + shortcut))
 
 
 class Bottleneck(nnx.Module):
@@ -108,7 +108,7 @@ class Bottleneck(nnx.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = nnx.relu(self.bn1(self.conv1(x)))
         x = nnx.relu(self.bn2(self.conv2(x)))
-        return nnx.relu(self.bn3(self.conv3(x)) + shortcut)
+        return layers.block_output(nnx.relu(self.bn3(self.conv3(x)) + shortcut))
 
 
 class DeepStem(nnx.Module):

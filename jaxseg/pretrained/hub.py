@@ -1,10 +1,10 @@
 """From a weights' name to a file on this machine: the only file that uses the network.
 
-A download goes to a file of its own next to its final place, is resumed after an
-interruption, and gets its final name only once its checksum is right.
+A download goes to one `.part` file next to its final place, which its process holds
+locked. It is resumed after any interruption, the process's death included, and gets
+its final name only once its checksum is right.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -16,18 +16,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterator
 
 import rich.console
 import rich.progress
 
 from jaxseg import errors
+from jaxseg.pretrained import lock
 
 TRIES = 3
 PAUSE = 1.0  # seconds between tries
 TIMEOUT = 30.0  # seconds without a byte
-ABANDONED = 600.0  # seconds: a part untouched for so long has lost its process
 CHUNK = 2**18  # bytes
 
 
@@ -110,42 +109,23 @@ def _make_target(weights: Weights) -> pathlib.Path:
 
 def _fetch(weights: Weights) -> pathlib.Path:
     target = _make_target(weights)
-    part = None
+    part = target.with_name(f"{target.name}.part")
     try:
-        if target.exists():
-            _check(target, weights)
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = _claim_part(target)
-        _download(weights.url, part)
-        _check(part, weights)
-        os.replace(part, target)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with lock.held(part):
+                if not target.exists():  # else another process got it meanwhile
+                    _download(weights.url, part)
+                    _check(part, weights)
+                    os.replace(part, target)
+                    return target
+        _check(target, weights)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise errors.UserError(
             f"cannot download {weights.url} ({error or type(error).__name__}); "
             f"fetch that address by other means and put the file at {target}"
         ) from None
-    finally:
-        if part and part.exists():  # for the next run to resume
-            os.replace(part, f"{target}.part")
     return target
-
-
-def _claim_part(target: pathlib.Path) -> pathlib.Path:
-    """A part that this process alone writes: an abandoned one, or one still to make.
-
-    Renaming is atomic, also on a network disk: of the processes that want the same
-    abandoned part, one gets it and the others start anew under names of their own.
-    """
-    mine = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
-    for part in sorted(target.parent.glob(f"{target.name}*.part")):
-        with contextlib.suppress(FileNotFoundError):
-            is_free = part.name == f"{target.name}.part"
-            if is_free or time.time() - part.stat().st_mtime > ABANDONED:
-                os.replace(part, mine)
-                mine.touch()  # no longer abandoned
-                break
-    return mine
 
 
 def _check(path: pathlib.Path, weights: Weights) -> None:

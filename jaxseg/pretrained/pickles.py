@@ -15,16 +15,18 @@ import numpy as np
 
 from jaxseg.pretrained import torch_names
 
-# A large network's training checkpoint takes about a million; each can cost some 100
-# bytes of memory, so this bounds what a hostile file can take.
+# A large network's training checkpoint takes about a million. Each takes up to some 150
+# bytes of memory (a memo entry) besides the text or number that it brings, and none
+# copies a value of any size: so this bounds what a hostile file can take.
 MAX_OPCODES = 10_000_000
 
 
 def load(stream: BinaryIO) -> tuple[Any, dict[str, torch_names.Storage]]:
     """Reads one pickle, leaving `stream` just after it: its value, storages by key.
 
-    Dictionaries keep only their string keys. Raises `torch_names.Refusal` for what is
-    not allowed, and any of Python's errors for bytes that make no sense.
+    Dictionaries keep only the keys that can name a tensor. Raises
+    `torch_names.Refusal` for what is not allowed, and any of Python's errors for bytes
+    that make no sense.
     """
     machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
@@ -78,10 +80,9 @@ class _Machine:
             raise ValueError("items for what is not a list")
 
     def add_to_dict(self, items: list[Any]) -> None:
-        # Only a string can name a tensor, and hashing a string is always safe.
         pairs = zip(items[::2], items[1::2], strict=True)
         if isinstance(self.stack[-1], dict):
-            self.stack[-1].update((k, v) for k, v in pairs if type(k) is str)
+            self.stack[-1].update((k, v) for k, v in pairs if torch_names.is_name(k))
         elif not isinstance(self.stack[-1], torch_names.Inert):
             raise ValueError("keys for what is not a dictionary")
 
@@ -110,13 +111,14 @@ class _Machine:
 
     def refer(self, _: Any) -> None:
         """A reference out of the pickle: torch keeps its storages there."""
-        kind, *fields = self.stack.pop()
+        kind, *fields = self.stack.pop()[:6]  # all there can be
         if kind == "module":
             raise torch_names.Refusal(f"holds a whole module; {torch_names.REMEDY}")
         dtype, key, _device, numel, *view = fields
         start = view[0][1] if view and view[0] else 0
-        expected = (np.dtype, str, int, int)
-        if not all(map(isinstance, (dtype, key, numel, start), expected)) or numel < 0:
+        is_sized = torch_names.is_int64(numel) and torch_names.is_int64(start)
+        is_known = isinstance(dtype, np.dtype) and torch_names.is_name(key)
+        if not is_known or not is_sized or numel < 0:
             raise ValueError("a storage without a type, key and size")
         self.push(torch_names.Storage(key, dtype, numel, start))
         self.storages.setdefault(key, self.stack[-1])
@@ -138,11 +140,9 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "MARK": lambda m, _: m.push(_MARK),
     "POP": _Machine.pop,
     "POP_MARK": _Machine.pop_to_mark,
-    "PUT": _Machine.remember,
     "BINPUT": _Machine.remember,
     "LONG_BINPUT": _Machine.remember,
     "MEMOIZE": _Machine.remember,
-    "GET": lambda m, index: m.push(m.memo[index]),
     "BINGET": lambda m, index: m.push(m.memo[index]),
     "LONG_BINGET": lambda m, index: m.push(m.memo[index]),
     "EMPTY_TUPLE": lambda m, _: m.push(()),

@@ -1,6 +1,7 @@
 """Fills a model from a file of weights, strictly, and writes one back."""
 
 import dataclasses
+import difflib
 import os
 import pathlib
 import re
@@ -44,19 +45,23 @@ def load(
     names or ours) and, for a bare backbone, the heads and the ImageNet classifier.
 
     Raises UserError, listing in full what is missing, unexpected or of another shape,
-    and leaves the model untouched then.
+    or which rule names nothing, and leaves the model untouched then.
     """
     skip = tuple(skip)
     file = hub.resolve(os.fspath(path))
+    tensors = read.read_weights(file)
     weights = {
         name: value
-        for name, value in read.read_weights(file).items()
+        for name, value in tensors.items()
         if not name.endswith("num_batches_tracked")
     }
     layout = _find_layout(file, weights)
     _, params, stats = names.split(model)
     targets = params | stats
     sources = {ours: layout.theirs(ours) for ours in targets if layout.holds(ours)}
+    # What the layout lacks keeps its initial value anyway: a recipe may name it still.
+    lacking = {rules.TORCHVISION.theirs(k) for k in targets if k not in sources}
+    _check_rules(file, skip, {*tensors, *targets, *sources.values(), *lacking})
     skipped = {theirs for k, theirs in sources.items() if names.matches(k, skip)} | {
         theirs
         for theirs in (*sources.values(), *weights)
@@ -128,6 +133,22 @@ def _find_layout(file, weights) -> rules.Layout:
             "torchvision, timm or segmentation_models.pytorch network"
         )
     return layout
+
+
+def _check_rules(file, skip, known: set[str]) -> None:
+    """One error for the rules that name nothing, with names that are like them."""
+    idle = [rule for rule in skip if not any(names.matches(k, (rule,)) for k in known)]
+    if not idle:
+        return
+    paths = [name.split(".") for name in sorted(known)]
+    parts = {".".join(path[:i]): None for path in paths for i in range(1, len(path))}
+    like = [part for rule in idle for part in difflib.get_close_matches(rule, parts)]
+    examples = like or sorted({path[0] for path in paths})
+    raise errors.UserError(
+        f"{file}: skip (config.pretrained.skip) has {', '.join(map(repr, idle))}, "
+        "which names nothing in this file or the model; expected names or their "
+        f"leading parts, such as {', '.join(examples)}"
+    )
 
 
 def _check_fit(file, weights, targets, sources, skipped) -> None:

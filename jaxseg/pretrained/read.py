@@ -142,13 +142,15 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
 
 def _legacy_places(
     stream: BinaryIO,
-    keys: list[str],
+    keys: list[Any],
     storages: dict[str, torch_names.Storage],
     end: int,
 ) -> dict[str, slice]:
     """Where each storage's bytes are: after their count (8 bytes), one by one."""
     places = {}
     for key in keys:
+        if not torch_names.is_name(key):  # hashing others may exhaust the C stack
+            raise ValueError("a storage whose key is not a text")
         numel = int.from_bytes(stream.read(8), "little", signed=True)
         start = stream.tell()
         stop = start + numel * storages[key].dtype.itemsize

@@ -129,15 +129,16 @@ class Layout:
         return f"{path}.{LEAVES[leaf]}"
 
 
+TORCHVISION = Layout(
+    name="torchvision",
+    sign=r"backbone\.",
+    backbone="backbone.",
+    heads=TORCHVISION_HEADS,
+)
 # The first whose sign is found in a file is taken.
 LAYOUTS = (
     Layout(name="smp", sign=r"encoder\.", backbone="encoder.", heads=SMP_HEADS),
-    Layout(
-        name="torchvision",
-        sign=r"backbone\.",
-        backbone="backbone.",
-        heads=TORCHVISION_HEADS,
-    ),
+    TORCHVISION,
     Layout(
         name="timm ResNet-D backbone",
         sign=r"layer\d\.0\.downsample\.2\.weight$",

@@ -13,6 +13,12 @@ import numpy as np
 
 REMEDY = "save the network's state_dict() alone with torch.save"
 
+# A pickle names a value it has built again in two bytes. So that each of its opcodes
+# costs little, whatever it names, nothing below copies or compares more than this.
+MAX_ARGUMENTS = 16  # torch takes 9 at most
+MAX_DIMENSIONS = 32
+MAX_NAME = 1000  # characters
+
 
 class Refusal(Exception):
     """Why a file is not read: what it holds and what to do, for one line."""
@@ -43,6 +49,11 @@ class Tensor:
     strides: tuple[int, ...]
 
 
+def is_name(key: Any) -> bool:
+    """Whether a tensor can have this name; hashing a text, unlike others, is safe."""
+    return type(key) is str and len(key) <= MAX_NAME
+
+
 def call(function: Any, arguments: Any) -> Any:
     """Calls one of the functions below; raises ValueError for anything else."""
     if isinstance(function, Inert):
@@ -50,15 +61,24 @@ def call(function: Any, arguments: Any) -> Any:
     # The only functions a pickle can get hold of are those of GLOBALS.
     if not isinstance(function, types.FunctionType) or type(arguments) is not tuple:
         raise ValueError(f"a call of {type(function).__name__}")
+    if len(arguments) > MAX_ARGUMENTS:
+        raise ValueError(f"a call with {len(arguments)} arguments")
     return function(*arguments)
 
 
+def is_int64(value: Any) -> bool:
+    """Whether it is an integer that torch can hold; a pickle's can be megabytes."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or any(type(n) is not int for n in numbers):
-        raise ValueError("a tensor that is not made of a storage and integers")
-    offset += storage.start
-    return Tensor(storage, storage.dtype, offset, tuple(shape), tuple(strides))
+    if not isinstance(storage, Storage) or {type(shape), type(strides)} != {tuple}:
+        raise ValueError("a tensor that is not made of a storage and two tuples")
+    if max(len(shape), len(strides)) > MAX_DIMENSIONS:
+        raise ValueError(f"a tensor of over {MAX_DIMENSIONS} dimensions")
+    if not all(map(is_int64, (offset, *shape, *strides))):
+        raise ValueError("a tensor whose size or place is not in 64-bit integers")
+    return Tensor(storage, storage.dtype, offset + storage.start, shape, strides)
 
 
 def _tensor_v2(*arguments: Any) -> Tensor:
@@ -81,11 +101,19 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _subclass(function: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
+    if function is _subclass:
+        raise ValueError("a subclass within a subclass")
     return call(function, arguments)
 
 
-def _dictionary(items: Any = ()) -> dict[str, Any]:
-    return {key: value for key, value in items if type(key) is str}
+def _dictionary(items: Any = None) -> dict[str, Any]:
+    if items is None:
+        return {}
+    if type(items) is not list:  # which Python 2 wrote, a new one for each dictionary
+        raise ValueError(f"a dictionary made of a {type(items).__name__}")
+    found = {key: value for key, value in items if is_name(key)}
+    items.clear()  # else each further call with this list would build all of it again
+    return found
 
 
 _DTYPES = {

@@ -34,7 +34,7 @@ def test_cross_entropy(ignore, class_weights, label_smoothing, shift):
             ignore=ignore,
             class_weights=class_weights,
             label_smoothing=label_smoothing,
-        )
+        )[0]
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(logits))
     leaf = torch.from_numpy(logits.astype(np.float64)).requires_grad_()

@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.models import layers
+from jaxseg import resize
 from parity import helpers
 
 torch = helpers.torch
 
 # Compiled: each of their many small operations would compile by itself.
-RESIZE = jax.jit(layers.resize, static_argnames=("size", "align_corners"))
+RESIZE = jax.jit(resize.resize, static_argnames=("size", "align_corners"))
 INTERPOLATION_MATRIX = jax.jit(
-    layers.interpolation_matrix, static_argnames=("size", "new_size", "align_corners")
+    resize.interpolation_matrix, static_argnames=("size", "new_size", "align_corners")
 )
 
 SIZES = [((9, 13), (33, 50)), ((33, 50), (9, 13)), ((7, 1), (1, 5))]
@@ -48,4 +48,4 @@ def test_interpolation_matrix(size, new_size, align_corners):
 
 def test_resize_keeps_bfloat16():
     x = jnp.asarray(helpers.draw(1, 5, 5, 2), jnp.bfloat16)
-    assert layers.resize(x, (9, 9)).dtype == jnp.bfloat16
+    assert resize.resize(x, (9, 9)).dtype == jnp.bfloat16

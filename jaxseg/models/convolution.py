@@ -1,0 +1,162 @@
+"""One convolution, in whichever of four forms is fastest for its shape and device.
+
+All forms compute the same sums (to rounding). The rule of `choose_form` rests on
+scripts/bench/conv.py; its table is in docs/performance.md.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float
+
+Pair = tuple[int, int]
+
+# Least dilation, as a share of the map's smaller side, for which so many taps of a 3x3
+# kernel fall outside the map that it pays to compute the others one by one.
+_LARGE_DILATION = 0.35
+
+
+def convolve(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "ky kx g o"],
+    strides: Sequence[int],
+    padding: str | Sequence[Pair],
+    *,
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **_: Any,
+) -> Float[Array, "b y x o"]:
+    """What lax.conv_general_dilated gives for NHWC images and HWIO kernels.
+
+    Has that function's signature, so that nnx.Conv can call it. The result is named
+    "conv" for policies of what the backward pass keeps (step.py).
+    """
+    if isinstance(padding, str):
+        spans = _spans(kernel, rhs_dilation)
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], spans, strides, padding)
+    settings = {
+        "strides": tuple(strides),
+        "dilation": tuple(rhs_dilation),
+        "groups": feature_group_count,
+    }
+    form = choose_form(kernel.shape, x.shape[1:3], **settings)
+    out = FORMS[form](x, kernel, padding=tuple(map(tuple, padding)), **settings)
+    return checkpoint_name(out, "conv")
+
+
+def choose_form(
+    kernel_shape: Sequence[int],
+    size: Sequence[int],
+    *,
+    strides: Pair,
+    dilation: Pair,
+    groups: int,
+) -> str:
+    """The name of the form for images of `size`; elsewhere than on the CPU `plain`."""
+    possible = possible_forms(kernel_shape, strides=strides, groups=groups)
+    if jax.default_backend() != "cpu":
+        return "plain"
+    if "depthwise" in possible:
+        return "depthwise"
+    if "matmul" in possible:
+        return "matmul"
+    if "taps" in possible and max(dilation) >= _LARGE_DILATION * min(size):
+        return "taps"
+    return "plain"
+
+
+def possible_forms(
+    kernel_shape: Sequence[int], *, strides: Pair, groups: int
+) -> list[str]:
+    """The names of the forms that can compute it."""
+    possible = ["plain"]
+    if kernel_shape[2] == 1 and groups == kernel_shape[3] > 1:
+        possible.append("depthwise")
+    elif groups == 1 and tuple(kernel_shape[:2]) == (1, 1):
+        possible.append("matmul")
+    elif groups == 1 and tuple(strides) == (1, 1):
+        possible.append("taps")
+    return possible
+
+
+def _plain(x, kernel, *, strides, padding, dilation, groups):
+    """XLA's own."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _matmul(x, kernel, *, strides, padding, dilation, groups):
+    """A 1x1 convolution as a product of matrices, of the pixels it keeps alone."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))[:, :: strides[0], :: strides[1]]
+    return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+
+
+def _depthwise(x, kernel, *, strides, padding, dilation, groups):
+    """A depthwise convolution as shifted images, each scaled by one tap, added up."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = (
+        [slice(i * d, n - span + i * d + 1, stride) for i in range(k)]
+        for d, k, n, span, stride in zip(
+            dilation,
+            kernel.shape[:2],
+            x.shape[1:3],
+            _spans(kernel, dilation),
+            strides,
+            strict=True,
+        )
+    )
+    taps = [
+        x[:, row, column] * kernel[i, j, 0]
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+    ]
+    return functools.reduce(jnp.add, taps)
+
+
+def _taps(x, kernel, *, strides, padding, dilation, groups):
+    """A matrix product a tap, over only the pixels whose input lies inside the image.
+
+    At stride 1. Taps that see nothing but padding cost nothing.
+    """
+    (rows, height), (columns, width) = (
+        _tap_ranges(
+            x.shape[axis + 1], kernel.shape[axis], dilation[axis], padding[axis]
+        )
+        for axis in (0, 1)
+    )
+    out = jnp.zeros((x.shape[0], height, width, kernel.shape[3]), x.dtype)
+    for i, (top, bottom, y) in enumerate(rows):
+        for j, (left, right, z) in enumerate(columns):
+            if top < bottom and left < right:
+                part = x[:, top + y : bottom + y, left + z : right + z]
+                part = jnp.einsum("bhwi,io->bhwo", part, kernel[i, j])
+                around = ((top, height - bottom), (left, width - right))
+                out += jnp.pad(part, ((0, 0), *around, (0, 0)))
+    return out
+
+
+def _tap_ranges(size: int, taps: int, dilation: int, padding: Pair):
+    """([(first output, end, offset of its input) of each tap], size of the output)."""
+    out_size = size + sum(padding) - dilation * (taps - 1)
+    offsets = [i * dilation - padding[0] for i in range(taps)]
+    ranges = [(max(0, -k), min(out_size, size - k), k) for k in offsets]
+    return ranges, out_size
+
+
+def _spans(kernel: Array, dilation: Sequence[int]) -> list[int]:
+    """How many pixels the dilated kernel covers, by axis."""
+    return [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:2], strict=True)]
+
+
+FORMS = {"plain": _plain, "matmul": _matmul, "depthwise": _depthwise, "taps": _taps}

@@ -1,0 +1,115 @@
+"""What a run's folder holds besides checkpoints: its lock, its config, its classes."""
+
+import contextlib
+import fnmatch
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import filelock
+
+from jaxseg import config as config_lib
+from jaxseg import errors, pictures
+from jaxseg.data import datasets
+
+# What may differ when a run goes on: it changes nothing of what is trained.
+_FREE_IN_TRAINING = (
+    *("train.log_every", "eval.*", "checkpoint.*", "export.*", "pretrained.*"),
+    *("data.root", "data.workers"),
+)
+# What must not differ when a trained model is used: no array's shape tells of these.
+_BOUND_IN_USE = ("model.*", "data.mean", "data.std")
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it while training goes on."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(workdir / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise errors.UserError(
+            f"another run is training in {workdir}; wait for it or choose another "
+            "--workdir"
+        ) from error
+
+
+def write_start(
+    workdir: pathlib.Path, config: config_lib.Config, dataset: datasets.Dataset
+) -> None:
+    """Saves the resolved config, and the classes, which predict needs."""
+    with pictures.atomic_path(workdir / "config.json") as path:
+        path.write_text(config_lib.to_json(config))
+    datasets.write_classes(workdir / "classes.json", dataset)
+
+
+def check_to_train(
+    workdir: pathlib.Path, config: config_lib.Config, *, force: Sequence[str]
+) -> None:
+    """Raises UserError if a run would go on with other settings than it began with.
+
+    `force` names those that may differ all the same, such as "optim.lr".
+    """
+    differing = {
+        name: values
+        for name, values in _differences(workdir, config).items()
+        if not _matches(name, (*_FREE_IN_TRAINING, *force))
+    }
+    if differing:
+        raise errors.UserError(
+            f"{workdir} began with {_told(differing)}; take these back, choose another "
+            f"--workdir, or go on with --force={','.join(differing)}"
+        )
+
+
+def check_to_use(workdir: pathlib.Path, config: config_lib.Config) -> None:
+    """Raises UserError if a trained model would be used as another than it is."""
+    differing = {
+        name: values
+        for name, values in _differences(workdir, config).items()
+        if _matches(name, _BOUND_IN_USE)
+    }
+    if differing:
+        raise errors.UserError(
+            f"{workdir} was trained with {_told(differing)}; give the same --config "
+            "and flags as in training"
+        )
+
+
+def _differences(
+    workdir: pathlib.Path, config: config_lib.Config
+) -> dict[str, tuple[object, object]]:
+    """{name: (value in the workdir's config.json, value in the config)}."""
+    path = workdir / "config.json"
+    try:
+        saved = _flatten(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{workdir} holds no run; train there first") from error
+    except (OSError, ValueError) as error:
+        raise errors.UserError(f"{path} cannot be read: {error}") from error
+    # A file of an earlier version lacks what was added since, at its default.
+    defaults = _flatten(json.loads(config_lib.to_json(config_lib.Config())))
+    new = _flatten(json.loads(config_lib.to_json(config)))
+    old = defaults | saved
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def _flatten(settings: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _matches(name: str, rules: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, rule) for rule in rules)
+
+
+def _told(differing: dict[str, tuple[object, object]]) -> str:
+    return ", ".join(
+        f"config.{name}={old!r} (now {new!r})" for name, (old, new) in differing.items()
+    )

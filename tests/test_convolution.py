@@ -1,0 +1,79 @@
+"""Every form of a convolution gives what XLA's own gives, forward and backward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseg.models import convolution
+
+# size, in, out, kernel, stride, dilation, groups
+CASES = [
+    ((9, 12), 5, 7, 1, 1, 1, 1),
+    ((9, 12), 5, 7, 1, 2, 1, 1),
+    ((9, 12), 5, 7, 3, 1, 1, 1),
+    ((9, 12), 5, 7, 3, 1, 4, 1),
+    ((9, 12), 5, 7, 3, 1, 10, 1),  # some taps outside in one direction only
+    ((9, 12), 5, 7, 3, 1, 30, 1),  # all but the middle one
+    ((9, 12), 6, 6, 3, 1, 1, 6),
+    ((9, 12), 6, 6, 3, 2, 1, 6),
+    ((9, 12), 6, 6, 3, 1, 3, 6),
+    ((9, 12), 6, 6, 3, 2, 3, 6),
+]
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forms_are_equal(case, padding):
+    size, cin, cout, k, stride, dilation, groups = case
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, *size, cin)), "float32")
+    kernel = jnp.asarray(rng.normal(size=(k, k, cin // groups, cout)), "float32")
+    span = dilation * (k - 1) + 1
+    pads = [(span // 2, span // 2)] * 2
+    if padding == "same":
+        pads = jax.lax.padtype_to_pads(size, [span] * 2, [stride] * 2, "SAME")
+    shape = {"strides": (stride, stride), "groups": groups}
+    forms = convolution.possible_forms(kernel.shape, **shape)
+    assert len(forms) > 1
+    results = []
+    for form in forms:
+
+        def run(x, kernel, form=form):
+            out = convolution.FORMS[form](
+                x, kernel, padding=pads, dilation=(dilation, dilation), **shape
+            )
+            return out, (out**2).sum()
+
+        out, _ = jax.jit(run)(x, kernel)
+        slopes = jax.jit(jax.grad(lambda *a: run(*a)[1], argnums=(0, 1)))(x, kernel)
+        results.append((out, *slopes))
+    for found in results[1:]:
+        for a, b in zip(found, results[0], strict=True):
+            assert a.shape == b.shape
+            assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
+
+
+def choose(k, size, *, stride=1, dilation=1, groups=1, channels=8):
+    return convolution.choose_form(
+        (k, k, channels // groups, channels),
+        (size, size),
+        strides=(stride, stride),
+        dilation=(dilation, dilation),
+        groups=groups,
+    )
+
+
+def test_choice():
+    assert choose(1, 33) == choose(1, 33, stride=2) == "matmul"
+    assert (
+        choose(3, 33) == choose(3, 33, stride=2) == choose(3, 65, dilation=4) == "plain"
+    )
+    assert choose(3, 33, dilation=24) == "taps"
+    assert choose(3, 33, groups=8) == "depthwise"
+    assert choose(3, 33, groups=2) == "plain"
+
+
+def test_choice_elsewhere(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert choose(1, 33) == choose(3, 33, groups=8) == "plain"

@@ -1,0 +1,75 @@
+"""Bands of rows put together are the whole; the rest is in parity/test_resize.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseg import inference, resize
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9, 31])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("size", [(5, 6), (40, 50), (1, 1), (31, 37)])
+def test_bands_are_the_whole_and_their_transpose_its_gradient(
+    rows, align_corners, size
+):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, *size, 3)), "float32")
+    bands = resize.Bands(size, (31, 37), rows, align_corners)
+    slope = jnp.asarray(rng.normal(size=(2, 31, 37, 3)), "float32")
+
+    @jax.jit
+    def run(x, slope):
+        columns, transpose = jax.vjp(bands.columns, x)
+        parts = [bands.band(columns, i) for i in range(bands.count)]
+        slope = jnp.pad(slope, ((0, 0), (0, bands.count * rows - 31), (0, 0), (0, 0)))
+        gradient = jnp.zeros_like(columns)
+        for i in range(bands.count):
+            part = slope[:, i * rows : (i + 1) * rows].swapaxes(2, 3)
+            gradient = bands.add_transposed(gradient, part, i)
+        return jnp.concatenate(parts, 1)[:, :31], transpose(gradient)[0]
+
+    @jax.jit
+    def at_once(x, slope):
+        whole, transpose = jax.vjp(
+            lambda x: resize.resize(x, (31, 37), align_corners=align_corners), x
+        )
+        return whole.swapaxes(2, 3), transpose(slope)[0]
+
+    for found, expected in zip(run(x, slope), at_once(x, slope), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [4, 31])
+def test_labels_are_put_together_again(rows):
+    bands = resize.Bands((5, 6), (31, 37), rows, align_corners=False)
+    labels = jnp.arange(2 * 31 * 37).reshape(2, 31, 37)
+    parts = bands.split(labels, fill=-1)
+    assert parts.shape == (bands.count, 2, rows, 37)
+    np.testing.assert_array_equal(bands.join(parts), labels)
+    assert (parts == -1).sum() == 2 * 37 * (bands.count * rows - 31)
+
+
+def test_a_band_holds_as_much_as_the_device_likes(monkeypatch):
+    monkeypatch.setitem(resize._LIMITS, jax.default_backend(), (1000, 30))
+    assert resize.make_bands((2, 5, 5, 10), (40, 10)).rows == 5
+    assert resize.make_bands((2, 5, 5, 1000), (40, 10)).rows == 1
+    assert resize.make_bands((1, 5, 5, 1), (40, 10)).rows == 20  # 2 of at most 30
+
+
+def test_argmax_takes_the_first_of_equals():
+    x = np.random.default_rng(0).integers(0, 3, (2, 4, 9, 5)).astype(np.float32)
+    np.testing.assert_array_equal(resize.argmax(jnp.asarray(x)), x.argmax(2))
+    assert int(resize.argmax(jnp.full((1, 1, 3, 1), jnp.nan)).max()) == 2
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_upsampled_argmax(align_corners):
+    logits = np.random.default_rng(0).normal(size=(2, 5, 6, 7)).astype(np.float32)
+    big = resize.resize(jnp.asarray(logits), (31, 37), align_corners=align_corners)
+    found = inference.upsampled_argmax(
+        jnp.asarray(logits), (31, 37), align_corners=align_corners
+    )
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, big.argmax(-1))

@@ -1,0 +1,79 @@
+"""Who may go on in a workdir, and with which settings."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jaxseg import config, errors, workdir
+from jaxseg.data import datasets
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A workdir with the default config of 9 classes."""
+    settings = config.Config()
+    dataset = datasets.open_dataset(settings.data, ignore=255)
+    workdir.write_start(tmp_path, settings, dataset)
+    return tmp_path
+
+
+def changed(**settings):
+    other = config.Config()
+    for name, value in settings.items():
+        section, field = name.split("__")
+        setattr(getattr(other, section), field, value)
+    return other
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"data__root": "elsewhere"}, {"eval__every": 7, "train__log_every": 3}],
+)
+def test_what_changes_nothing_may_differ(begun, settings):
+    workdir.check_to_train(begun, changed(**settings), force=())
+    workdir.check_to_use(begun, changed(**settings))
+
+
+def test_training_goes_on_as_it_began(begun):
+    other = changed(optim__lr=0.5, model__padding="same")
+    with pytest.raises(errors.UserError) as raised:
+        workdir.check_to_train(begun, other, force=())
+    told = str(raised.value)
+    assert "config.optim.lr=0.01 (now 0.5)" in told
+    assert "--force=model.padding,optim.lr" in told
+    workdir.check_to_train(begun, other, force=("model.padding", "optim.lr"))
+
+
+def test_a_model_is_used_as_it_was_trained(begun):
+    workdir.check_to_use(begun, changed(optim__lr=0.5))
+    with pytest.raises(errors.UserError, match=r"data\.mean"):
+        workdir.check_to_use(begun, changed(data__mean=(1.0, 2.0, 3.0)))
+
+
+def test_settings_added_since_are_at_their_defaults(begun):
+    path = begun / "config.json"
+    path.write_text(path.read_text().replace('"momentum"', '"gone"'))
+    workdir.check_to_train(begun, config.Config(), force=())
+
+
+def test_no_run_or_a_damaged_one(begun):
+    path = begun / "config.json"
+    path.write_text("{")
+    with pytest.raises(errors.UserError, match="cannot be read"):
+        workdir.check_to_use(begun, config.Config())
+    path.unlink()
+    with pytest.raises(errors.UserError, match="train there first"):
+        workdir.check_to_use(begun, config.Config())
+
+
+def test_one_run_at_a_time(tmp_path):
+    code = (
+        "import pathlib, sys; from jaxseg import workdir\n"
+        "with workdir.locked(pathlib.Path(sys.argv[1])): pass"
+    )
+    other = [sys.executable, "-c", code, str(tmp_path)]
+    with workdir.locked(tmp_path):
+        done = subprocess.run(other, capture_output=True, text=True, check=False)
+        assert "another run is training" in done.stderr
+    assert subprocess.run(other, check=False).returncode == 0
