@@ -97,9 +97,9 @@ class Train:
     steps: int = _field(1000, low=0)
     batch_size: int = _field(8, low=1)  # images in one step, over all devices
     log_every: int = _field(20, low=1)  # steps
-    # What the forward pass keeps for the backward one; the rest is computed again:
-    # less memory, most of it saved by "convolutions" at little cost in time.
-    keep: str = _field("convolutions", choices=("all", "convolutions", "blocks"))
+    # What the forward pass keeps for the backward one, which computes the rest again:
+    # less memory, more time. XLA's CPU backend keeps everything all the same.
+    keep: str = _field("all", choices=("all", "convolutions", "blocks"))
 
 
 @dataclass(kw_only=True, slots=True)

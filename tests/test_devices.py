@@ -45,6 +45,7 @@ def test_parameters_and_statistics(float64):
         assert error < 1e-9 * np.linalg.norm(value) + 1e-12, name
 
 
+@pytest.mark.slow
 def test_every_image_counts_once(tmp_path):
     results = []
     for devices in (1, 8):

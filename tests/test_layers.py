@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 
 # A name stands for a module or for a folder; DESIGN.md draws the same picture.
 LAYERS = (
-    ("errors", "config", "validate", "xla", "pictures", "sharding", "resize"),
+    ("errors", "cache", "config", "validate", "xla", "pictures", "sharding", "resize"),
     ("models", "data", "losses", "metrics", "augment", "optim"),
     ("pretrained", "inference"),
     ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
@@ -20,6 +20,7 @@ LAYERS = (
 # What is imported within a layer, besides modules of one folder: (who, whom).
 WITHIN = {
     ("config", "errors"),
+    ("xla", "cache"),
     ("validate", "errors"),
     ("validate", "config"),
     ("pictures", "errors"),

@@ -198,7 +198,8 @@ PROGRAM = """
 import os, signal, sys, test_loader
 signal.signal(signal.SIGINT, lambda *_: None)
 endless = test_loader.stream(test_loader.numbered(9), workers=2)
-next(endless)
+for _ in range(4):  # from both workers
+    next(endless)
 {}
 """
 

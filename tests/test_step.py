@@ -11,9 +11,7 @@ from jaxseg import config, losses, optim, sharding, step
 from jaxseg.models import build, names
 
 
-def make(
-    freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="convolutions"
-):
+def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all"):
     """(jitted step, first state) of a tiny FCN."""
     settings = config.Config()
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
@@ -137,3 +135,16 @@ def test_the_first_loss_is_that_of_guessing():
     output = nnx.jit(lambda model, x: model.features(x))(model, images)
     loss, _ = losses.cross_entropy(output.logits, labels)
     assert np.log(11) < float(loss) < np.log(11) + 0.3
+
+
+@pytest.mark.parametrize("keep", ["convolutions", "blocks"])
+def test_what_is_kept_changes_no_result(batch, keep):
+    (all_kept, state), (less, other) = make(), make(keep=keep)
+    barrier = "optimization_barrier"  # between a value and the same computed again
+    assert barrier in less.lower(other, batch).as_text()
+    assert barrier not in all_kept.lower(state, batch).as_text()
+    state, expected = all_kept(state, batch)
+    other, found = less(other, batch)
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
+    norm = float(expected["grad_norm"])
+    assert float(found["grad_norm"]) == pytest.approx(norm, rel=1e-4)

@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 
 # Least dilation, as a share of the map's smaller side, for which so many taps of a 3x3
 # kernel fall outside the map that it pays to compute the others one by one.
-_LARGE_DILATION = 0.35
+_LARGE_DILATION = 0.2
 
 
 def convolve(
@@ -99,29 +99,63 @@ def _plain(x, kernel, *, strides, padding, dilation, groups):
 def _matmul(x, kernel, *, strides, padding, dilation, groups):
     """A 1x1 convolution as a product of matrices, of the pixels it keeps alone."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))[:, :: strides[0], :: strides[1]]
-    return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    return _product(x, kernel[0, 0])
 
 
 def _depthwise(x, kernel, *, strides, padding, dilation, groups):
     """A depthwise convolution as shifted images, each scaled by one tap, added up."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (
-        [slice(i * d, n - span + i * d + 1, stride) for i in range(k)]
-        for d, k, n, span, stride in zip(
-            dilation,
-            kernel.shape[:2],
-            x.shape[1:3],
-            _spans(kernel, dilation),
-            strides,
-            strict=True,
-        )
-    )
+    return _sum_of_taps((tuple(strides), tuple(dilation)), x, kernel)
+
+
+def _add_taps(steps: tuple[Pair, Pair], x, kernel):
+    """`steps` are strides and dilation; nothing is padded."""
+    rows, columns = _shifts(steps, x, kernel)
     taps = [
         x[:, row, column] * kernel[i, j, 0]
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     ]
     return functools.reduce(jnp.add, taps)
+
+
+_sum_of_taps = jax.custom_vjp(_add_taps, nondiff_argnums=(0,))
+
+
+def _sum_of_taps_forward(steps, x, kernel):
+    return _add_taps(steps, x, kernel), (x, kernel)
+
+
+def _sum_of_taps_backward(steps, saved, slope):
+    """JAX's own derivative for the kernel would keep a copy of `x` for every tap."""
+    x, kernel = saved
+    _, vjp = jax.vjp(lambda x: _add_taps(steps, x, kernel), x)
+    rows, columns = _shifts(steps, x, kernel)
+
+    def add_row(y, sums):
+        slope_row = slope[:, y]
+        return [
+            [
+                old + (x[:, row.start + y * steps[0][0]][:, column] * slope_row).sum(0)
+                for old, column in zip(old_row, columns, strict=True)
+            ]
+            for old_row, row in zip(sums, rows, strict=True)
+        ]
+
+    zeros = [[jnp.zeros(slope.shape[2:], x.dtype) for _ in columns] for _ in rows]
+    sums = jax.lax.fori_loop(0, slope.shape[1], add_row, zeros)
+    return *vjp(slope), jnp.array(sums).sum(2)[:, :, None]
+
+
+_sum_of_taps.defvjp(_sum_of_taps_forward, _sum_of_taps_backward)
+
+
+def _shifts(steps, x, kernel) -> list[list[slice]]:
+    """For rows and for columns the pixels that each tap sees."""
+    return [
+        [slice(i * d, n - d * (k - 1) + i * d, stride) for i in range(k)]
+        for stride, d, k, n in zip(*steps, kernel.shape[:2], x.shape[1:3], strict=True)
+    ]
 
 
 def _taps(x, kernel, *, strides, padding, dilation, groups):
@@ -140,7 +174,7 @@ def _taps(x, kernel, *, strides, padding, dilation, groups):
         for j, (left, right, z) in enumerate(columns):
             if top < bottom and left < right:
                 part = x[:, top + y : bottom + y, left + z : right + z]
-                part = jnp.einsum("bhwi,io->bhwo", part, kernel[i, j])
+                part = _product(part, kernel[i, j])
                 around = ((top, height - bottom), (left, width - right))
                 out += jnp.pad(part, ((0, 0), *around, (0, 0)))
     return out
@@ -158,5 +192,29 @@ def _spans(kernel: Array, dilation: Sequence[int]) -> list[int]:
     """How many pixels the dilated kernel covers, by axis."""
     return [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:2], strict=True)]
 
+
+def _product(x: Float[Array, "b h w i"], matrix: Float[Array, "i o"]) -> Array:
+    """Every pixel's channels times a matrix."""
+    flat = _flat_product(x.reshape(-1, x.shape[-1]), matrix)
+    return flat.reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _flat_product(x, matrix):
+    return x @ matrix
+
+
+def _flat_product_forward(x, matrix):
+    return x @ matrix, (x, matrix)
+
+
+def _flat_product_backward(saved, slope):
+    """JAX's own derivative for the matrix transposes `slope`, which XLA:CPU copies."""
+    x, matrix = saved
+    pixels = ((0,), (0,))
+    return slope @ matrix.T, jax.lax.dot_general(x, slope, (pixels, ((), ())))
+
+
+_flat_product.defvjp(_flat_product_forward, _flat_product_backward)
 
 FORMS = {"plain": _plain, "matmul": _matmul, "depthwise": _depthwise, "taps": _taps}

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import rich.console
 import rich.progress
 
-from jaxseg import errors
+from jaxseg import cache, errors
 from jaxseg.pretrained import lock
 
 TRIES = 3
@@ -100,11 +100,10 @@ def _from_address(address: str) -> Weights:
 
 
 def _make_target(weights: Weights) -> pathlib.Path:
-    cache = os.environ.get("JAXSEG_CACHE") or pathlib.Path.home() / ".cache" / "jaxseg"
     name = weights.url.partition("?")[0].rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[-100:]
     digits = weights.sha256[:8]  # keep two files of one name apart
-    return pathlib.Path(cache) / (name if digits in name else f"{digits}-{name}")
+    return cache.folder() / (name if digits in name else f"{digits}-{name}")
 
 
 def _fetch(weights: Weights) -> pathlib.Path:

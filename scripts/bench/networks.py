@@ -19,7 +19,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "head": "deeplabv3",
         "backbone": "resnet18",
         "contract_dilation": False,
-        "align_corners": True,
     },
     "deeplabv3plus_mobilenet_v2": {
         "head": "deeplabv3plus",

@@ -4,6 +4,7 @@ CPU: float32, contiguous and channels_last. GPU: bfloat16 by autocast, channels_
 fused SGD, torch.compile(mode="max-autotune").
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,22 +16,31 @@ torch = timing.import_torch()
 def make_network(name: str, num_classes: int) -> Any:
     """`deeplabv3_resnet50` and the like; see networks.NETWORKS for ours."""
     torchvision = timing.import_torchvision()
-    if name in ("deeplabv3_resnet18", "deeplabv3plus_mobilenet_v2"):
-        import segmentation_models_pytorch as smp  # pyright: ignore
-
-        head, backbone = name.split("_", 1)
-        if head == "deeplabv3":
-            return smp.DeepLabV3(
-                backbone,
-                encoder_weights=None,
-                encoder_output_stride=8,
-                decoder_atrous_rates=(12, 24, 36),
-                classes=num_classes,
-            )
-        return smp.DeepLabV3Plus(backbone, encoder_weights=None, classes=num_classes)
+    if name == "deeplabv3_resnet18":
+        return _dilated_resnet18(torchvision, num_classes)
+    if name == "deeplabv3plus_mobilenet_v2":
+        smp = importlib.import_module("segmentation_models_pytorch")
+        return smp.DeepLabV3Plus(
+            "mobilenet_v2", encoder_weights=None, classes=num_classes
+        )
     return torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes
     )
+
+
+def _dilated_resnet18(torchvision: Any, num_classes: int) -> Any:
+    """Torchvision's DeepLabV3 on a ResNet-18 of output stride 8, which it lacks."""
+    resnet = torchvision.models.resnet18()
+    for stage, dilation in ((resnet.layer3, 2), (resnet.layer4, 4)):
+        for conv in stage.modules():
+            if isinstance(conv, torch.nn.Conv2d):
+                conv.stride = 1, 1
+                conv.dilation = dilation, dilation
+                conv.padding = tuple(k // 2 * dilation for k in conv.kernel_size)
+    getter = torchvision.models._utils.IntermediateLayerGetter
+    deeplabv3 = torchvision.models.segmentation.deeplabv3
+    head = deeplabv3.DeepLabHead(512, num_classes)
+    return deeplabv3.DeepLabV3(getter(resnet, {"layer4": "out"}), head)
 
 
 class Peer:

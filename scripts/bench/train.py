@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(129, 129))
     parser.add_argument("--classes", type=int, default=19)
     parser.add_argument("--dtype", help="ours; bfloat16 by default but on the CPU")
+    parser.add_argument("--keep", default="all", help="config.train.keep")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", metavar="DIR")
     parser.add_argument("--memory-of", choices=("ours", "torch", "torch_last"))
@@ -61,7 +62,9 @@ def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> 
     """The figures of a case."""
     data = networks.make_batch(batch, size, args.classes)
     begin = time.perf_counter()
-    ours = networks.Ours(name, args.classes, dtype=args.dtype).train_step(data)
+    ours = networks.Ours(
+        name, args.classes, dtype=args.dtype, keep=args.keep
+    ).train_step(data)
     seconds = time.perf_counter() - begin
     contestants, flops = {"ours": ours}, None
     if peers.torch:
@@ -84,7 +87,8 @@ def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> 
         row["share_of_peak"] = round(flops / times["ours"] / 1e9 / peak, 3)
         row["peak_tflops"] = round(peak, 3)
     if jax.default_backend() == "cpu":
-        flags = (f"--network={name}", f"--batch={batch}", "--size", *map(str, size))
+        flags = (f"--network={name}", f"--batch={batch}", f"--keep={args.keep}")
+        flags = (*flags, "--size", *map(str, size))
         row["memory_mib"] = {
             key: timing.alone(*flags, f"--memory-of={key}")["mib"]
             for key in contestants
@@ -96,7 +100,9 @@ def memory(args) -> float:
     """Peak MiB of three steps with all they need, programs and libraries aside."""
     data = networks.make_batch(args.batch, tuple(args.size), args.classes)
     if args.memory_of == "ours":
-        ours = networks.Ours(args.network, args.classes, dtype=args.dtype)
+        ours = networks.Ours(
+            args.network, args.classes, dtype=args.dtype, keep=args.keep
+        )
         make_step = ours.prepare_train_step(data)
     else:
         last = args.memory_of == "torch_last"
