@@ -42,7 +42,7 @@ def upsampled_argmax(
 ) -> Int[Array, "b y x"]:
     """The class of the largest logit, int32, after bilinear upsampling to `size`.
 
-    A band of rows at a time: the logits never exist at full resolution.
+    A band of rows at a time: only a band of logits exists at full resolution.
     """
     bands = resize.make_bands(logits.shape, size, align_corners=align_corners)
     columns = bands.columns(logits)

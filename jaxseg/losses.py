@@ -1,8 +1,8 @@
 """What training minimizes.
 
 Logits come at the network's own resolution. They are upsampled to that of the labels
-and reduced a band of rows at a time; the gradient is formed in the same pass, so that
-neither logits nor gradient ever exist at full resolution.
+and reduced a band of rows at a time (resize.py tells how many); the gradient is formed
+in the same pass, so that only a band of logits and gradient exists at full resolution.
 """
 
 import functools
@@ -39,7 +39,7 @@ def cross_entropy(
     columns = bands.columns(logits)
     weights = jnp.asarray(class_weights or [1.0] * logits.shape[-1], columns.dtype)
     total = _weight(weights, labels, ignore).sum()
-    scale = 1 / jnp.where(total > 0, total, 1)
+    scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
     rule = _Rule(bands, ignore, label_smoothing)
     return _cross_entropy(rule, columns, labels, weights * scale)
 
@@ -61,9 +61,9 @@ def _cross_entropy(rule: _Rule, columns: Array, labels: Array, weights: Array):
         value, predictions, _ = _of_band(rule, columns, labels, weights, i)
         return loss + value, predictions
 
-    start = jnp.zeros((), columns.dtype)
+    start = jnp.zeros(len(columns), columns.dtype)
     loss, predictions = jax.lax.scan(band, start, _indexed(rule, labels))
-    return loss, rule.bands.join(predictions)
+    return loss.sum(), rule.bands.join(predictions)
 
 
 def _forward(rule: _Rule, columns: Array, labels: Array, weights: Array):
@@ -76,9 +76,9 @@ def _forward(rule: _Rule, columns: Array, labels: Array, weights: Array):
         gradient = rule.bands.add_transposed(gradient, slope, i)
         return (loss + value, gradient), predictions
 
-    start = jnp.zeros((), columns.dtype), jnp.zeros_like(columns)
+    start = jnp.zeros(len(columns), columns.dtype), jnp.zeros_like(columns)
     (loss, gradient), predictions = jax.lax.scan(band, start, _indexed(rule, labels))
-    return (loss, rule.bands.join(predictions)), gradient
+    return (loss.sum(), rule.bands.join(predictions)), gradient
 
 
 def _backward(rule: _Rule, gradient: Array, cotangents):
@@ -99,8 +99,8 @@ def _of_band(
     labels: Int[Array, "b y x"],
     weights: Float[Array, " c"],
     i: Array,
-) -> tuple[Float[Array, ""], Int[Array, "b y x"], Float[Array, "b y c x"]]:
-    """(loss, predictions, gradient for the logits) of band `i`.
+) -> tuple[Float[Array, " b"], Int[Array, "b y x"], Float[Array, "b y c x"]]:
+    """(loss of each image, predictions, gradient for the logits) of band `i`.
 
     With target q (the smoothed one-hot label, times class weights) a pixel's loss is
     -sum_c q_c log p_c, and its gradient p sum_c q_c - q.
@@ -119,7 +119,7 @@ def _of_band(
     total = exp.sum(2, keepdims=True)
     log_p = logits - largest - jnp.log(total)
     slope = exp * (target.sum(2, keepdims=True) / total) - target
-    return -(target * log_p).sum(), resize.argmax(logits), slope
+    return -(target * log_p).sum((1, 2, 3)), resize.argmax(logits), slope
 
 
 def _weight(weights: Array, labels: Array, ignore: int) -> Array:

@@ -76,8 +76,10 @@ def _check_output(paths: list[pathlib.Path], output: pathlib.Path) -> None:
     twice, count = written.most_common(1)[0]
     if count > 1:
         raise errors.UserError(f"two inputs would be written to {twice}; rename one")
-    if output.resolve() in {path.resolve().parent for path in paths}:
-        raise errors.UserError(
-            f"--output={output} holds the input images, which would be overwritten; "
-            "choose another folder"
-        )
+    inputs = {path.resolve() for path in paths}
+    for path in written:
+        if path.resolve() in inputs:
+            raise errors.UserError(
+                f"the prediction would overwrite the input {path}; choose another "
+                "--output"
+            )

@@ -142,6 +142,7 @@ def make_bands(
     b, h, w, c = shape
     height, width = new_size
     values, most = _LIMITS.get(jax.default_backend(), _LIMITS_ELSEWHERE)
+    values *= jax.device_count()  # which share the batch
     rows = min(max(1, values // (b * width * c)), most, height)
     count = -(-height // rows)
     return Bands((h, w), (height, width), -(-height // count), align_corners)

@@ -46,19 +46,18 @@ def run(
     model = make_model(config.model, config.seed, mesh)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
     _print_start(config, len(sources["train"]))
-    resuming = checkpoint.exists(workdir)
-    if resuming:
-        workdir_lib.check_to_train(workdir, config, force=force)
-    elif config.pretrained.path:
-        skip = config.pretrained.skip
-        print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
-    trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
     with workdir_lib.locked(workdir):
+        resuming = checkpoint.exists(workdir)
+        if resuming:
+            workdir_lib.check_to_train(workdir, config, force=force)
+        elif config.pretrained.path:
+            skip = config.pretrained.skip
+            print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
+        trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
         checkpoint.remove_unfinished(workdir)
         with checkpoint.open_all(workdir, keep=config.checkpoint.keep) as checkpoints:
             if resuming:
                 trainer.restore(checkpoints)
-            workdir_lib.write_start(workdir, config, dataset)
             trainer.loop(checkpoints)
 
 
@@ -146,6 +145,7 @@ class _Trainer:
                 with log.waiting():
                     batch = sharding.put_batch(self.mesh, next(batches))
                 if batch["labels"].shape not in self.programs:
+                    log.flush()  # a row must not count this time
                     self._compile(batch)
                     log.restart(step - 1)
                 train_step = self.programs[batch["labels"].shape]
@@ -178,9 +178,9 @@ class _Trainer:
         )
 
     def _check_images_fit(self) -> None:
-        """Refuses crops too large for images, labels and logits, before any is made."""
+        """Refuses crops too large for images and labels, before any is made."""
         pixels = self.config.train.batch_size * math.prod(self.config.data.crop)
-        values = 3 + 1 + 2 * self.dataset.num_classes  # logits and their gradient
+        values = 3 + 1  # float32 images, int32 labels
         memory.check(4 * values * pixels // jax.device_count(), self.config)
 
     def _compile(self, batch: step_lib.Batch) -> None:
@@ -205,6 +205,7 @@ class _Trainer:
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
+        workdir_lib.write_facts(self.workdir, self.config, self.dataset)
         checkpoints.save(step, **_parts(self.state), miou=miou)
 
 

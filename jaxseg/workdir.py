@@ -19,15 +19,25 @@ _FREE_IN_TRAINING = (
 )
 # What must not differ when a trained model is used: no array's shape tells of these.
 _BOUND_IN_USE = ("model.*", "data.mean", "data.std")
+_FREE_IN_USE = ("model.dtype", "model.dropout")
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Makes the folder and keeps other runs out of it while training goes on."""
+    """Makes the folder and keeps other runs out of it while training goes on.
+
+    Where nothing comes to be written, no folder is left either.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / ".lock"
     try:
-        with filelock.FileLock(workdir / ".lock", timeout=0):
-            yield
+        with filelock.FileLock(path, timeout=0):
+            try:
+                yield
+            finally:
+                if [*workdir.iterdir()] == [path]:
+                    path.unlink()
+                    workdir.rmdir()
     except filelock.Timeout as error:
         raise errors.UserError(
             f"another run is training in {workdir}; wait for it or choose another "
@@ -35,10 +45,10 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def write_start(
+def write_facts(
     workdir: pathlib.Path, config: config_lib.Config, dataset: datasets.Dataset
 ) -> None:
-    """Saves the resolved config, and the classes, which predict needs."""
+    """Saves what the checkpoints are trained with: resolved config and classes."""
     with pictures.atomic_path(workdir / "config.json") as path:
         path.write_text(config_lib.to_json(config))
     datasets.write_classes(workdir / "classes.json", dataset)
@@ -68,7 +78,7 @@ def check_to_use(workdir: pathlib.Path, config: config_lib.Config) -> None:
     differing = {
         name: values
         for name, values in _differences(workdir, config).items()
-        if _matches(name, _BOUND_IN_USE)
+        if _matches(name, _BOUND_IN_USE) and name not in _FREE_IN_USE
     }
     if differing:
         raise errors.UserError(

@@ -21,7 +21,8 @@ def set_flags() -> None:
     known = importlib.metadata.version("jaxlib").startswith("0.10.")
     if known and "xla_cpu_experimental_ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_CPU_CONVOLUTIONS}".strip()
-    # By host: a program for one CPU may not run on another that shares the home.
-    programs = cache.folder() / "xla" / platform.node()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(programs))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 << 30))  # bytes
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # By host: a program for one CPU may not run on another that shares the home.
+        programs = cache.folder() / "xla" / platform.node()
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 << 30))  # bytes

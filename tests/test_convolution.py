@@ -77,3 +77,21 @@ def test_choice():
 def test_choice_elsewhere(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose(1, 33) == choose(3, 33, groups=8) == "plain"
+
+
+def test_long_sums_in_bfloat16():
+    """A sum of 300 rows kept in bfloat16 would stand still after some of them."""
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 300, 4, 2)), "bfloat16")
+    kernel = jnp.ones((3, 3, 1, 2), "bfloat16")
+    settings = {"strides": (1, 1), "dilation": (1, 1), "padding": ((1, 1), (1, 1))}
+
+    def slope(dtype):
+        def run(kernel):
+            out = convolution.FORMS["depthwise"](
+                x.astype(dtype), kernel, groups=2, **settings
+            )
+            return out.astype("float32").sum()
+
+        return np.asarray(jax.grad(run)(kernel.astype(dtype)), np.float32)
+
+    np.testing.assert_allclose(slope("bfloat16"), slope("float32"), rtol=1e-2)

@@ -196,7 +196,8 @@ def test_a_size_that_fills_no_batch_is_padded_to_the_devices_alone():
 
 PROGRAM = """
 import os, signal, sys, test_loader
-signal.signal(signal.SIGINT, lambda *_: None)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
 endless = test_loader.stream(test_loader.numbered(9), workers=2)
 for _ in range(4):  # from both workers
     next(endless)
@@ -207,9 +208,9 @@ for _ in range(4):  # from both workers
 @pytest.mark.parametrize(
     ("then", "code"),
     [
-        # Ctrl-C reaches every process of the terminal; only the main one may answer.
+        # These reach every process of the group; only the main one may answer.
         (
-            "os.killpg(0, signal.SIGINT)\n"
+            "os.killpg(0, signal.SIGINT); os.killpg(0, signal.SIGTERM)\n"
             "for _ in range(20): next(endless)\n"
             "endless.close()",
             0,

@@ -76,10 +76,14 @@ def test_no_pixel_counts(label_smoothing, class_weights):
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_only_classes_of_weight_zero():
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_only_classes_of_weight_zero(label_smoothing):
     logits, _ = draw(255)
     value, gradient = jax.value_and_grad(loss_alone)(
-        jnp.asarray(logits), jnp.full(SHAPE, 3), class_weights=WEIGHTS
+        jnp.asarray(logits),
+        jnp.full(SHAPE, 3),
+        class_weights=WEIGHTS,
+        label_smoothing=label_smoothing,
     )
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)

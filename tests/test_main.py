@@ -87,7 +87,7 @@ def test_inputs_are_not_overwritten(trained, tmp_path):
         workdir, "--mode=predict", f"--input={tmp_path}", f"--output={tmp_path}"
     )
     assert done.returncode == 1
-    assert "would be overwritten" in program.only_line(done)
+    assert "would overwrite the input" in program.only_line(done)
     assert (tmp_path / "0.png").read_bytes() == before
 
 

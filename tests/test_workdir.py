@@ -14,7 +14,7 @@ def begun(tmp_path):
     """A workdir with the default config of 9 classes."""
     settings = config.Config()
     dataset = datasets.open_dataset(settings.data, ignore=255)
-    workdir.write_start(tmp_path, settings, dataset)
+    workdir.write_facts(tmp_path, settings, dataset)
     return tmp_path
 
 
@@ -46,7 +46,7 @@ def test_training_goes_on_as_it_began(begun):
 
 
 def test_a_model_is_used_as_it_was_trained(begun):
-    workdir.check_to_use(begun, changed(optim__lr=0.5))
+    workdir.check_to_use(begun, changed(optim__lr=0.5, model__dtype="bfloat16"))
     with pytest.raises(errors.UserError, match=r"data\.mean"):
         workdir.check_to_use(begun, changed(data__mean=(1.0, 2.0, 3.0)))
 
@@ -74,6 +74,13 @@ def test_one_run_at_a_time(tmp_path):
     )
     other = [sys.executable, "-c", code, str(tmp_path)]
     with workdir.locked(tmp_path):
+        (tmp_path / "config.json").write_text("{}")
         done = subprocess.run(other, capture_output=True, text=True, check=False)
         assert "another run is training" in done.stderr
     assert subprocess.run(other, check=False).returncode == 0
+
+
+def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
+    with workdir.locked(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()

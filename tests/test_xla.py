@@ -37,6 +37,8 @@ def test_the_users_choice_stands(monkeypatch):
     xla.set_flags()
     assert os.environ["XLA_FLAGS"] == chosen
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
+    # JAX cannot limit a folder that was filled without a limit.
+    assert "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ
 
 
 @pytest.mark.parametrize("version", ["0.9.2", "0.11.0"])

@@ -118,11 +118,12 @@ def _parallel(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
 def _init_worker(worker: int, count: int) -> None:
     """Ties a worker's life to that of the training process, and to nothing else.
 
-    Ctrl-C, which a terminal sends to all, is left to the training process, which then
-    ends the step and saves and still needs its workers. Where that process is killed,
-    workers would wait for it forever.
+    Signals that reach all at once, Ctrl-C from a terminal or SIGTERM from a scheduler,
+    are left to the training process, which then ends the step and saves and still needs
+    its workers. Where that process is killed, workers would wait for it forever.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

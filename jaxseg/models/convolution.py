@@ -142,9 +142,11 @@ def _sum_of_taps_backward(steps, saved, slope):
             for old_row, row in zip(sums, rows, strict=True)
         ]
 
-    zeros = [[jnp.zeros(slope.shape[2:], x.dtype) for _ in columns] for _ in rows]
+    dtype = jnp.promote_types(x.dtype, jnp.float32)  # in bfloat16 long sums stand still
+    zeros = [[jnp.zeros(slope.shape[2:], dtype) for _ in columns] for _ in rows]
     sums = jax.lax.fori_loop(0, slope.shape[1], add_row, zeros)
-    return *vjp(slope), jnp.array(sums).sum(2)[:, :, None]
+    kernel_slope = jnp.array(sums).sum(2)[:, :, None].astype(kernel.dtype)
+    return *vjp(slope), kernel_slope
 
 
 _sum_of_taps.defvjp(_sum_of_taps_forward, _sum_of_taps_backward)

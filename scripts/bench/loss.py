@@ -114,7 +114,9 @@ def compare_argmax(num_classes: int) -> tuple[str, timing.Contestants]:
 
         def run():
             big = torch.nn.functional.interpolate(theirs, LARGE, mode="bilinear")
-            return big.argmax(1).cpu()
+            result = big.argmax(1)
+            _synchronize()
+            return result
 
         contestants["torch"] = run
     return "argmax", contestants
@@ -144,11 +146,19 @@ def compare_confusion(num_classes: int) -> tuple[str, timing.Contestants]:
             multiclass_confusion_matrix,
         )
 
-        a, b = torch.tensor(predictions), torch.tensor(labels)
-        contestants["torchmetrics"] = lambda: multiclass_confusion_matrix(
-            a, b, num_classes, ignore_index=255
-        )
+        a, b = (torch.tensor(x).to(_device()) for x in (predictions, labels))
+
+        def by_torchmetrics():
+            multiclass_confusion_matrix(a, b, num_classes, ignore_index=255)
+            _synchronize()
+
+        contestants["torchmetrics"] = by_torchmetrics
     return "confusion matrix", contestants
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _device() -> str:

@@ -26,10 +26,6 @@ CASES = [
     *(("deeplabv3_resnet18", 2, (size, size)) for size in (129, 257)),
     ("deeplabv3plus_mobilenet_v2", 2, (192, 256)),
 ]
-GPU_CASES = [
-    *(("deeplabv3_resnet50", 16, size) for size in ((769, 769), (512, 1024))),
-    *((name, 16, (512, 1024)) for name in ("deeplabv3_resnet101", "fcn_resnet50")),
-]
 
 
 def main() -> None:
@@ -50,7 +46,7 @@ def main() -> None:
     if args.memory_of:
         timing.emit(mib=memory(args))
         return
-    cases = GPU_CASES if gpu else CASES
+    cases = CASES
     if args.network:
         cases = [(args.network, args.batch, tuple(args.size))]
     peak = matrix_peak(args.dtype)
@@ -88,11 +84,14 @@ def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> 
         row["peak_tflops"] = round(peak, 3)
     if jax.default_backend() == "cpu":
         flags = (f"--network={name}", f"--batch={batch}", f"--keep={args.keep}")
+        flags = (*flags, f"--classes={args.classes}", f"--dtype={args.dtype}")
         flags = (*flags, "--size", *map(str, size))
         row["memory_mib"] = {
             key: timing.alone(*flags, f"--memory-of={key}")["mib"]
             for key in contestants
         }
+    else:
+        row["memory_mib"] = gpu_memory()
     return row
 
 
@@ -117,6 +116,15 @@ def memory(args) -> float:
         for _ in range(3):
             step()
     return found.mib
+
+
+def gpu_memory() -> dict[str, float]:
+    """Peak MiB of each library's allocator so far: run one case at a time for these."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    found = {"ours": stats.get("peak_bytes_in_use", 0) / 2**20}
+    if peers.torch:
+        found["torch_last"] = peers.torch.cuda.max_memory_allocated() / 2**20
+    return {name: round(mib, 1) for name, mib in found.items()}
 
 
 def matrix_peak(dtype: str) -> float:
