@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from safetensors import numpy as safetensors
 
+SLOW = pytest.mark.slow  # what these tell is also tested in one process
 FOLDER = ("--config.data.name=folder", "--config.data.augment=none")
 
 
@@ -82,16 +83,20 @@ def test_data(tmp_path, spoil):
     ("flags", "told"),
     [
         (["--config.data.name=folder", "--config.data.root=/no/such"], "/no/such"),
-        (["--config.model.backbone=resnet51"], "did you mean resnet50?"),
+        pytest.param(
+            ["--config.model.backbone=resnet51"], "did you mean resnet50?", marks=SLOW
+        ),
         (
             ["--config.data.crop=(16000,16000)", "--config.train.batch_size=1000"],
             "crop=(16000, 16000)",
         ),
-        (["--config.model.num_classes=4"], "the data set has 9"),
+        pytest.param(
+            ["--config.model.num_classes=4"], "the data set has 9", marks=SLOW
+        ),
         (["--config.freeze=bakbone"], "'bakbone', which is no part"),
         (["--config.pretrained.path=torchvision/resnet500"], "torchvision/resnet50"),
         (["--mode=eval"], "train there first"),
-        (["--mode=predict"], "needs --input"),
+        pytest.param(["--mode=predict"], "needs --input", marks=SLOW),
     ],
 )
 def test_settings(tmp_path, flags, told):
