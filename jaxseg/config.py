@@ -185,14 +185,17 @@ def check_variant(variant: str, known: Iterable[str]) -> str:
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """All settings by dotted name: {"seed": 0, "model.head": "deeplabv3", ...}."""
+    """All settings by dotted name: {"seed": 0, "model.head": "deeplabv3", ...}.
+
+    `config` is a Config, or what its JSON holds.
+    """
     settings = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            settings |= flatten(value, f"{prefix}{field.name}.")
+    sections = config if isinstance(config, dict) else dataclasses.asdict(config)
+    for name, value in sections.items():
+        if isinstance(value, dict):
+            settings |= flatten(value, f"{prefix}{name}.")
         else:
-            settings[prefix + field.name] = value
+            settings[prefix + name] = value
     return settings
 
 

@@ -93,26 +93,19 @@ def _differences(
     """{name: (value in the workdir's config.json, value in the config)}."""
     path = workdir / "config.json"
     try:
-        saved = _flatten(json.loads(path.read_text()))
+        saved = config_lib.flatten(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise errors.UserError(f"{workdir} holds no run; train there first") from error
     except (OSError, ValueError) as error:
         raise errors.UserError(f"{path} cannot be read: {error}") from error
     # A file of an earlier version lacks what was added since, at its default.
-    defaults = _flatten(json.loads(config_lib.to_json(config_lib.Config())))
-    new = _flatten(json.loads(config_lib.to_json(config)))
-    old = defaults | saved
+    old, new = _as_saved(config_lib.Config()) | saved, _as_saved(config)
     return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 
 
-def _flatten(settings: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+def _as_saved(config: config_lib.Config) -> dict[str, object]:
+    """The settings by name as they come back from JSON, which has no tuples."""
+    return config_lib.flatten(json.loads(config_lib.to_json(config)))
 
 
 def _matches(name: str, rules: Sequence[str]) -> bool:
