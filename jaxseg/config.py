@@ -52,7 +52,9 @@ class Model:
     separable: bool = True  # depthwise-separable ASPP and decoder, DeepLabV3+ only
     # None: the published rates, 0.5 after ASPP and 0.1 in FCN and auxiliary heads.
     dropout: float | None = _field(None, low=0, high=0.99)
-    dtype: str = _field("float32", choices=("float32", "bfloat16"))  # of computation
+    # Of computation; parameters, statistics, logits and loss are float32 at any rate.
+    # auto: bfloat16 on GPU and TPU, float32 on the CPU, which is slower in bfloat16.
+    dtype: str = _field("auto", choices=("auto", "float32", "bfloat16"))
     align_corners: bool = False  # of every bilinear resize inside the network
 
 

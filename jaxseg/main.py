@@ -91,4 +91,5 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    xla.use_huge_pages()
     app.run(main, flags_parser=_parse)

@@ -1,6 +1,8 @@
 """What is set before JAX starts, and that the user's own choice stands."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,14 +26,19 @@ def test_defaults(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     xla.set_flags()
     xla.set_flags()
-    first, second = os.environ["XLA_FLAGS"].split()
-    assert first == "--xla_force_host_platform_device_count=2"
-    assert second.startswith("--xla_cpu_experimental_ynn_fusion_type=")
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_force_host_platform_device_count=2",
+        "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+        "--xla_gpu_enable_latency_hiding_scheduler=true",
+    ]
     assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path / "xla"))
 
 
 def test_the_users_choice_stands(monkeypatch):
-    chosen = "--xla_cpu_experimental_ynn_fusion_type=-individual_dot"
+    chosen = (
+        "--xla_cpu_experimental_ynn_fusion_type=-individual_dot "
+        "--xla_gpu_enable_latency_hiding_scheduler=false"
+    )
     monkeypatch.setenv("XLA_FLAGS", chosen)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     xla.set_flags()
@@ -46,3 +53,44 @@ def test_no_flag_that_another_version_may_not_know(monkeypatch, version):
     monkeypatch.setattr(xla.importlib.metadata, "version", lambda name: version)
     xla.set_flags()
     assert "XLA_FLAGS" not in os.environ
+
+
+PROGRAM = """
+import os, sys
+from jaxseg import xla
+xla._HUGE_PAGES = __import__("pathlib").Path(sys.argv[1])
+print("start", sys.argv[2:], flush=True)
+xla.use_huge_pages()
+print("run", os.environ.get("GLIBC_TUNABLES"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "already", "platforms", "found"),
+    [
+        ("always [madvise] never", None, "cpu", "glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", "glibc.malloc.check=0", "cpu", None),
+        ("[always] madvise never", None, "cpu", None),
+        ("always [madvise] never", None, "cuda", None),
+        (None, None, "cpu", None),
+    ],
+)
+def test_huge_pages(tmp_path, kernel, already, platforms, found):
+    """The program starts again once with its arguments, or goes on as it is."""
+    setting = tmp_path / "enabled"
+    if kernel:
+        setting.write_text(kernel)
+    library, version = xla.platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
+        found = None
+    (tmp_path / "jax_plugins").mkdir()  # as beside a plugin for GPUs
+    environ = os.environ | {"JAX_PLATFORMS": platforms, "PYTHONPATH": str(tmp_path)}
+    environ.pop("GLIBC_TUNABLES", None)
+    if already:
+        environ["GLIBC_TUNABLES"] = already
+    command = [sys.executable, "-c", PROGRAM, str(setting), "an argument"]
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=True
+    )
+    starts = ["start ['an argument']"] * (2 if found else 1)
+    assert done.stdout.splitlines() == [*starts, f"run {found or already}"]

@@ -1,9 +1,11 @@
 """A network from its config: a backbone, a head, perhaps an auxiliary head."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -155,6 +157,9 @@ def build_model(model: config_lib.Model, *, rngs: nnx.Rngs) -> Segmenter:
         raise errors.UserError(
             f"model.num_classes={model.num_classes} must be at least 2"
         )
+    if model.dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        model = dataclasses.replace(model, dtype=dtype)
     backbone = BACKBONES[model.backbone](model, rngs=rngs)
     head = HEADS[model.head](model, backbone.channels, rngs=rngs)
     aux_head = None

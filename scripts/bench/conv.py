@@ -11,6 +11,7 @@ import functools
 
 from jaxseg import xla
 
+xla.use_huge_pages()
 xla.set_flags()
 
 import jax  # noqa: E402

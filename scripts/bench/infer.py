@@ -7,6 +7,7 @@ import argparse
 
 from jaxseg import xla
 
+xla.use_huge_pages()
 xla.set_flags()
 
 import jax  # noqa: E402

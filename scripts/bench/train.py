@@ -13,6 +13,7 @@ import time
 
 from jaxseg import xla
 
+xla.use_huge_pages()
 xla.set_flags()
 
 import jax  # noqa: E402
