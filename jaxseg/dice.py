@@ -1,6 +1,6 @@
 """The Dice loss, with no more than a band of logits at full resolution.
 
-It depends on the pixels through three sums for each class. A first pass over the bands
+It depends on the logits through two sums for each class. A first pass over the bands
 makes the sums; JAX derives the loss for them; a second pass turns that into the
 gradient for the logits, computing each band again.
 """
