@@ -128,12 +128,17 @@ class Optim:
 
 @dataclass(kw_only=True, slots=True)
 class Loss:
-    """Cross-entropy, averaged over the pixels that count."""
+    """Cross-entropy, averaged over the pixels that count, and the Dice loss."""
 
     ignore: int = _field(255, low=0, high=255)  # the label that counts nowhere
     class_weights: tuple[float, ...] = _field((), low=0)  # (): all classes alike
     label_smoothing: float = _field(0.0, low=0, high=0.99)
     aux_weight: float = _field(0.5, low=0)
+    # Hard examples, of the head's cross-entropy alone: only pixels that give their
+    # label a probability below the threshold add to it; 0: all pixels, 0.7 is usual.
+    ohem_threshold: float = _field(0.0, low=0, high=1)
+    ohem_min_kept: int = _field(100_000, low=1)  # pixels an image at the least
+    dice_weight: float = _field(0.0, low=0)  # of the Dice loss beside cross-entropy
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,8 +1,9 @@
-"""What training minimizes.
+"""What training minimizes: cross-entropy, of hard pixels or all, and the Dice loss.
 
 Logits come at the network's own resolution. They are upsampled to that of the labels
-and reduced a band of rows at a time (resize.py tells how many); the gradient is formed
-in the same pass, so that only a band of logits and gradient exists at full resolution.
+and reduced a band of rows at a time (resize.py tells how many), so that only a band of
+logits and gradient exists at full resolution. The gradient of cross-entropy is formed
+in the same pass as its value; ohem.py takes a pass before it, dice.py two of its own.
 """
 
 import functools
@@ -11,14 +12,49 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxseg import resize
+from jaxseg import config as config_lib
+from jaxseg import dice, ohem, resize
+
+
+def segmentation_loss(
+    logits: Float[Array, "b h w c"],
+    labels: Int[Array, "b y x"],
+    settings: config_lib.Loss,
+    *,
+    align_corners: bool = False,
+) -> tuple[Float[Array, ""], Int[Array, "b y x"]]:
+    """(what `settings` ask to minimize for a head's logits, predictions)."""
+    common = {"ignore": settings.ignore, "align_corners": align_corners}
+    weights = settings.class_weights
+    hard = None
+    if settings.ohem_threshold:
+        hard = ohem.hard_pixels(
+            logits,
+            labels,
+            threshold=settings.ohem_threshold,
+            min_kept=settings.ohem_min_kept,
+            **common,
+        )
+    value, predictions = cross_entropy(
+        logits,
+        labels,
+        hard,
+        class_weights=weights,
+        label_smoothing=settings.label_smoothing,
+        **common,
+    )
+    if settings.dice_weight:
+        loss = dice.dice(logits, labels, class_weights=weights, **common)
+        value += settings.dice_weight * loss
+    return value, predictions
 
 
 def cross_entropy(
     logits: Float[Array, "b h w c"],
     labels: Int[Array, "b y x"],
+    hard: Bool[Array, "b y x"] | None = None,
     *,
     ignore: int = 255,
     class_weights: Sequence[float] = (),
@@ -29,9 +65,10 @@ def cross_entropy(
 
     The logits are upsampled bilinearly to the labels' size. With `class_weights` the
     mean is weighted by the weight of each pixel's label, and `label_smoothing` mixes in
-    the uniform distribution: both as torch.nn.functional.cross_entropy. The loss is 0
-    where no pixel counts. Predictions are the classes of the largest logits, int32;
-    they carry no gradient.
+    the uniform distribution: both as torch.nn.functional.cross_entropy. With `hard`
+    only those pixels add to the sum; what it is divided by stays that of all, as in
+    mmsegmentation with avg_non_ignore. The loss is 0 where no pixel counts.
+    Predictions are the classes of the largest logits, int32; they carry no gradient.
     """
     bands = resize.make_bands(
         logits.shape, labels.shape[1:], align_corners=align_corners
@@ -41,6 +78,8 @@ def cross_entropy(
     total = _weight(weights, labels, ignore).sum()
     scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
     rule = _Rule(bands, ignore, label_smoothing)
+    if hard is not None:
+        labels = jnp.where(hard, labels, ignore)
     return _cross_entropy(rule, columns, labels, weights * scale)
 
 
@@ -56,28 +95,30 @@ class _Rule(NamedTuple):
 def _cross_entropy(rule: _Rule, columns: Array, labels: Array, weights: Array):
     """(sum of weighted cross-entropy, predictions)."""
 
-    def band(loss, indexed):
-        i, labels = indexed
+    def band(loss, numbered):
+        i, labels = numbered
         value, predictions, _ = _of_band(rule, columns, labels, weights, i)
         return loss + value, predictions
 
     start = jnp.zeros(len(columns), columns.dtype)
-    loss, predictions = jax.lax.scan(band, start, _indexed(rule, labels))
+    numbered = rule.bands.numbered(labels, rule.ignore)
+    loss, predictions = jax.lax.scan(band, start, numbered)
     return loss.sum(), rule.bands.join(predictions)
 
 
 def _forward(rule: _Rule, columns: Array, labels: Array, weights: Array):
     """The same and, for `_backward`, the gradient for `columns`."""
 
-    def band(sums, indexed):
+    def band(sums, numbered):
         loss, gradient = sums
-        i, labels = indexed
+        i, labels = numbered
         value, predictions, slope = _of_band(rule, columns, labels, weights, i)
         gradient = rule.bands.add_transposed(gradient, slope, i)
         return (loss + value, gradient), predictions
 
     start = jnp.zeros(len(columns), columns.dtype), jnp.zeros_like(columns)
-    (loss, gradient), predictions = jax.lax.scan(band, start, _indexed(rule, labels))
+    numbered = rule.bands.numbered(labels, rule.ignore)
+    (loss, gradient), predictions = jax.lax.scan(band, start, numbered)
     return (loss.sum(), rule.bands.join(predictions)), gradient
 
 
@@ -86,11 +127,6 @@ def _backward(rule: _Rule, gradient: Array, cotangents):
 
 
 _cross_entropy.defvjp(_forward, _backward)
-
-
-def _indexed(rule: _Rule, labels: Array) -> tuple[Array, Array]:
-    """What the scan goes through: (number of the band, its labels)."""
-    return jnp.arange(rule.bands.count), rule.bands.split(labels, rule.ignore)
 
 
 def _of_band(

@@ -179,15 +179,19 @@ def _augment(key: Array, images: Array, data: config_lib.Data) -> Array:
 def _total_loss(
     output: build.Output, labels: Array, config: config_lib.Config
 ) -> tuple[Array, Array]:
-    """(cross-entropy of the head and its share of the auxiliary one's, predictions)."""
-    options = {
-        "ignore": config.loss.ignore,
-        "class_weights": config.loss.class_weights,
-        "label_smoothing": config.loss.label_smoothing,
-        "align_corners": config.model.align_corners,
-    }
-    value, predictions = losses.cross_entropy(output.logits, labels, **options)
+    """(loss of the head and its share of the auxiliary one's, predictions).
+
+    Hard examples are mined for the head alone, as in HRNet, CCNet and the examples of
+    mmsegmentation; the Dice loss is of both, as in mmsegmentation's recipes.
+    """
+    settings, corners = config.loss, config.model.align_corners
+    value, predictions = losses.segmentation_loss(
+        output.logits, labels, settings, align_corners=corners
+    )
     if output.aux is not None:
-        aux, _ = losses.cross_entropy(output.aux, labels, **options)
-        value = value + config.loss.aux_weight * aux
+        settings = dataclasses.replace(settings, ohem_threshold=0.0)
+        aux, _ = losses.segmentation_loss(
+            output.aux, labels, settings, align_corners=corners
+        )
+        value = value + settings.aux_weight * aux
     return value, predictions

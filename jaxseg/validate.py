@@ -16,6 +16,7 @@ def validate(config: config_lib.Config) -> None:
     _check_section(config, "config.")
     _check_optim(config)
     _check_model(config)
+    _check_loss(config)
     _check_data(config)
 
 
@@ -101,7 +102,7 @@ def _check_optim(config: config_lib.Config) -> None:
 
 
 def _check_model(config: config_lib.Config) -> None:
-    model, loss = config.model, config.loss
+    model = config.model
     if model.backbone == "mobilenet_v2" and model.stem != "7x7":
         raise errors.UserError(
             f"config.model.stem={model.stem!r} is a ResNet's; "
@@ -112,6 +113,10 @@ def _check_model(config: config_lib.Config) -> None:
             "config.model.num_classes=1 leaves nothing to tell apart; count the "
             "background as a class"
         )
+
+
+def _check_loss(config: config_lib.Config) -> None:
+    model, loss, crop = config.model, config.loss, config.data.crop
     if model.num_classes and len(loss.class_weights) not in (0, model.num_classes):
         raise errors.UserError(
             f"config.loss.class_weights has {len(loss.class_weights)} values for "
@@ -119,6 +124,11 @@ def _check_model(config: config_lib.Config) -> None:
         )
     if loss.class_weights and not any(loss.class_weights):
         raise errors.UserError("config.loss.class_weights are all 0: nothing to learn")
+    if loss.ohem_threshold and loss.ohem_min_kept >= math.prod(crop):
+        raise errors.UserError(
+            f"config.loss.ohem_min_kept={loss.ohem_min_kept} leaves out nothing of a "
+            f"config.data.crop={crop}; make it smaller, such as a sixteenth of the crop"
+        )
 
 
 def _check_data(config: config_lib.Config) -> None:

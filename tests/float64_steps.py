@@ -17,6 +17,8 @@ def main(path: str) -> None:
     settings.data.brightness = 0.2
     settings.optim.lr = 0.01
     settings.train.log_every = 1
+    settings.loss.ohem_threshold, settings.loss.ohem_min_kept = 0.01, 1000
+    settings.loss.dice_weight = 0.5
     model = build.build_model(
         config.Model(
             head="fcn",

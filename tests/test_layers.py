@@ -10,7 +10,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 # A name stands for a module or for a folder; DESIGN.md draws the same picture.
 LAYERS = (
     ("errors", "cache", "config", "validate", "xla", "pictures", "sharding", "resize"),
-    ("models", "data", "losses", "metrics", "augment", "optim"),
+    ("models", "data", "losses", "ohem", "dice", "metrics", "augment", "optim"),
     ("pretrained", "inference"),
     ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
     ("log", "evaluate", "predict", "export"),
@@ -25,6 +25,8 @@ WITHIN = {
     ("validate", "config"),
     ("pictures", "errors"),
     ("sharding", "errors"),
+    ("losses", "ohem"),
+    ("losses", "dice"),
     ("optim", "models.names"),
     ("report_html", "report"),
 }

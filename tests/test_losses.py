@@ -134,7 +134,7 @@ def test_bands_equal_all_at_once(
     band_size, align_corners, class_weights, label_smoothing, monkeypatch
 ):
     """Bands of 1 row, of 7 (which 31 rows are no multiple of), and of all rows."""
-    monkeypatch.setitem(resize._LIMITS, jax.default_backend(), (band_size, 99))
+    monkeypatch.setitem(resize._LIMITS, jax.default_backend(), (band_size, 1, 99))
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(2, 5, 6, 5), scale=3), "float32")
     labels = rng.integers(0, 5, (2, 31, 37), np.int32)

@@ -7,13 +7,15 @@ import pytest
 import weights
 from flax import nnx
 
-from jaxseg import config, losses, optim, sharding, step
+from jaxseg import config, dice, losses, ohem, optim, resize, sharding, step
 from jaxseg.models import build, names
 
 
-def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all"):
+def make(
+    freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all", **loss
+):
     """(jitted step, first state) of a tiny FCN."""
-    settings = config.Config()
+    settings = config.Config(loss=config.Loss(**loss))
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
     settings.train.log_every = log_every
@@ -148,3 +150,47 @@ def test_what_is_kept_changes_no_result(batch, keep):
     assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
     norm = float(expected["grad_norm"])
     assert float(found["grad_norm"]) == pytest.approx(norm, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss", [{"ohem_threshold": 0.01, "ohem_min_kept": 500}, {"dice_weight": 2.0}]
+)
+def test_other_losses(batch, loss):
+    """They change the gradient, and the confusion matrix is that of the same logits."""
+    (plain_step, state), (other_step, other) = make(), make(**loss)
+    before = copied(state.params)
+    state, plain = plain_step(state, batch)
+    other, found = other_step(other, batch)
+    np.testing.assert_array_equal(found["confusion"], plain["confusion"])
+    assert (found["loss"] < plain["loss"]) == ("ohem_threshold" in loss)
+    assert found["grad_norm"] != pytest.approx(float(plain["grad_norm"]), rel=1e-2)
+    assert all((before[name] != value).any() for name, value in other.params.items())
+
+
+def test_the_loss_of_both_heads():
+    """Dice of both, hard examples of the main one alone."""
+    rng = np.random.default_rng(0)
+    main, aux = jnp.asarray(rng.normal(size=(2, 1, 4, 4, 3)), "float32")
+    labels = jnp.asarray(rng.integers(0, 3, (1, 16, 16), np.int32))
+    settings = config.Config(
+        loss=config.Loss(
+            ohem_threshold=0.3, ohem_min_kept=9, dice_weight=2.0, aux_weight=0.4
+        )
+    )
+    value, predictions = jax.jit(
+        lambda output: step._total_loss(output, labels, settings)
+    )(build.Output(main, aux))
+
+    @jax.jit
+    def expect(main, aux):
+        hard = ohem.hard_pixels(main, labels, threshold=0.3, min_kept=9)
+        of_main, _ = losses.cross_entropy(main, labels, hard)
+        of_aux, _ = losses.cross_entropy(aux, labels)
+        of_main += 2 * dice.dice(main, labels)
+        of_aux += 2 * dice.dice(aux, labels)
+        return of_main + 0.4 * of_aux, hard.sum()
+
+    expected, num_hard = expect(main, aux)
+    assert 9 < num_hard < 128
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    np.testing.assert_array_equal(predictions, resize.resize(main, (16, 16)).argmax(-1))

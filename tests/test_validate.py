@@ -110,6 +110,9 @@ def test_no_name_is_near():
         ("train__steps", -1, "at least 0"),
         ("model__dropout", 1.0, "at most 0.99"),
         ("loss__ignore", 256, "at most 255"),
+        ("loss__ohem_threshold", 1.5, "at most 1"),
+        ("loss__ohem_min_kept", 0, "at least 1"),
+        ("loss__dice_weight", -1.0, "at least 0"),
         ("data__hue", 0.6, "at most 0.5"),
         ("eval__every", -1, "at least 0"),
     ],
@@ -158,6 +161,10 @@ def test_ranges_of_items(name, value, item):
             ["config.loss.class_weights", "2 values", "3 classes"],
         ),
         ({"loss__class_weights": (0.0, 0.0)}, ["config.loss.class_weights", "all 0"]),
+        (
+            {"loss__ohem_threshold": 0.7},
+            ["config.loss.ohem_min_kept=100000", "config.data.crop=(128, 128)"],
+        ),
         ({"data__scale": (2.0, 0.5)}, ["config.data.scale=(2.0, 0.5)"]),
     ],
 )
@@ -176,6 +183,7 @@ def test_contradictions(settings, words):
         {"optim__schedule": "step", "optim__milestones": (10, 20)},
         {"data__scale": (1.0, 1.0)},
         {"loss__class_weights": (0.0, 1.0), "model__num_classes": 2},
+        {"loss__ohem_threshold": 0.7, "loss__ohem_min_kept": 128 * 128 - 1},
         {"optim__end_lr": 0.01},
     ],
 )

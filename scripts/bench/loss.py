@@ -1,9 +1,10 @@
-"""Upsampling with cross-entropy, with argmax, and confusion matrices, beside others'.
+"""Upsampling with a loss, with argmax, and confusion matrices, beside others'.
 
 python scripts/bench/loss.py > loss.jsonl
 """
 
 import argparse
+import functools
 
 from jaxseg import xla
 
@@ -13,12 +14,18 @@ xla.set_flags()
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+import peer_losses  # noqa: E402
 import timing  # noqa: E402
 
-from jaxseg import inference, losses, metrics  # noqa: E402
+from jaxseg import config, inference, losses, metrics  # noqa: E402
 
 torch = timing.import_torch()
 SMALL, LARGE, BATCH = (65, 65), (513, 513), 2
+LOSSES = {
+    "loss": config.Loss(),
+    "loss of hard examples": config.Loss(ohem_threshold=0.7, ohem_min_kept=16_000),
+    "loss with Dice": config.Loss(dice_weight=1.0),
+}
 
 
 def main() -> None:
@@ -26,31 +33,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory-of", choices=("ours", "torch", "torch_last"))
+    parser.add_argument("--loss", choices=LOSSES, default="loss")
     parser.add_argument("--classes", type=int, nargs="+", default=(19, 150))
     args = parser.parse_args()
     if args.memory_of:
-        make = prepare_loss(args.memory_of, *draw(args.classes[0]))
-        with timing.Memory() as found:
-            run = make()
-            for _ in range(3):
-                run()
-        timing.emit(mib=found.mib)
+        measure_memory(args.memory_of, args.loss, args.classes[0])
         return
+    cases = {name: functools.partial(compare_loss, name) for name in LOSSES}
+    cases |= {"argmax": compare_argmax, "confusion matrix": compare_confusion}
     for num_classes in args.classes:
-        for compare in (compare_loss, compare_argmax, compare_confusion):
-            case, contestants = compare(num_classes)
+        for case, compare in cases.items():
+            contestants = compare(num_classes)
             times = timing.interleave(contestants, rounds=args.rounds)
             row = {"case": case, "classes": num_classes, "ms": times}
             others = [time for key, time in times.items() if key != "ours"]
             row["ratio"] = round(times["ours"] / min(others), 3) if others else None
-            if compare is compare_loss and jax.default_backend() == "cpu":
+            if case in LOSSES and jax.default_backend() == "cpu":
+                flags = f"--loss={case}", f"--classes={num_classes}"
                 row["memory_mib"] = {
-                    key: timing.alone(f"--memory-of={key}", f"--classes={num_classes}")[
-                        "mib"
-                    ]
+                    key: timing.alone(f"--memory-of={key}", *flags)["mib"]
                     for key in contestants
                 }
             timing.emit(**row, **timing.machine())
+
+
+def measure_memory(key: str, case: str, num_classes: int) -> None:
+    """Prints the peak of a contestant alone in this process."""
+    make = prepare_loss(key, LOSSES[case], *draw(num_classes))
+    with timing.Memory() as found:
+        run = make()
+        for _ in range(3):
+            run()
+    timing.emit(mib=found.mib)
 
 
 def draw(num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,17 +76,19 @@ def draw(num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     return logits, labels
 
 
-def compare_loss(num_classes: int) -> tuple[str, timing.Contestants]:
+def compare_loss(case: str, num_classes: int) -> timing.Contestants:
     """Loss and gradient."""
     keys = ["ours", *(("torch", "torch_last") if torch else ())]
     data = draw(num_classes)
-    return "loss", {key: prepare_loss(key, *data)() for key in keys}
+    return {key: prepare_loss(key, LOSSES[case], *data)() for key in keys}
 
 
-def prepare_loss(key: str, logits: np.ndarray, labels: np.ndarray):
+def prepare_loss(
+    key: str, settings: config.Loss, logits: np.ndarray, labels: np.ndarray
+):
     """Compiles what gives loss and gradient; call the result to make its arrays."""
     if key == "ours":
-        return _prepare_ours(logits, labels)
+        return _prepare_ours(settings, logits, labels)
 
     def make():
         last = key == "torch_last"
@@ -83,8 +99,7 @@ def prepare_loss(key: str, logits: np.ndarray, labels: np.ndarray):
 
         def run():
             x.grad = None
-            big = torch.nn.functional.interpolate(x, LARGE, mode="bilinear")
-            loss = torch.nn.functional.cross_entropy(big, y, ignore_index=255)
+            loss = peer_losses.upsampled_loss(x, y, settings)
             loss.backward()
             return loss.item()
 
@@ -93,9 +108,11 @@ def prepare_loss(key: str, logits: np.ndarray, labels: np.ndarray):
     return make
 
 
-def _prepare_ours(logits: np.ndarray, labels: np.ndarray):
-    run = jax.jit(jax.value_and_grad(lambda x, y: losses.cross_entropy(x, y)[0]))
-    compiled = run.lower(logits, labels).compile()
+def _prepare_ours(settings: config.Loss, logits: np.ndarray, labels: np.ndarray):
+    def loss(x, y):
+        return losses.segmentation_loss(x, y, settings)[0]
+
+    compiled = jax.jit(jax.value_and_grad(loss)).lower(logits, labels).compile()
 
     def make():
         x, y = jnp.asarray(logits), jnp.asarray(labels)
@@ -104,7 +121,7 @@ def _prepare_ours(logits: np.ndarray, labels: np.ndarray):
     return make
 
 
-def compare_argmax(num_classes: int) -> tuple[str, timing.Contestants]:
+def compare_argmax(num_classes: int) -> timing.Contestants:
     """Classes at full size from small logits."""
     logits, _ = draw(num_classes)
     x = jnp.asarray(logits)
@@ -120,10 +137,10 @@ def compare_argmax(num_classes: int) -> tuple[str, timing.Contestants]:
             return result
 
         contestants["torch"] = run
-    return "argmax", contestants
+    return contestants
 
 
-def compare_confusion(num_classes: int) -> tuple[str, timing.Contestants]:
+def compare_confusion(num_classes: int) -> timing.Contestants:
     """Counts of a label map of 1024x2048."""
     rng = np.random.default_rng(0)
     shape = (1, 1024, 2048)
@@ -154,7 +171,7 @@ def compare_confusion(num_classes: int) -> tuple[str, timing.Contestants]:
             _synchronize()
 
         contestants["torchmetrics"] = by_torchmetrics
-    return "confusion matrix", contestants
+    return contestants
 
 
 def _synchronize() -> None:
