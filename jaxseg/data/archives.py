@@ -19,7 +19,7 @@ from jaxseg import errors
 
 MAX_BYTES = 512 * 1024**2  # of a member; COCO's largest list of objects has 450 MiB
 
-_LOCAL_HEADER = struct.Struct("<4s2xHH20xHH")  # magic, flags, method, name, extra
+_LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")  # magic, flags, method, name, extra
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
 # What the standard library raises for archives that are damaged or none at all.
 _DAMAGED = (
