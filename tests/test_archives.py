@@ -116,12 +116,12 @@ def test_an_archive_that_changed_is_read_anew(tmp_path):
 
 @pytest.mark.parametrize("kind", WRITE)
 @pytest.mark.parametrize(
-    "name", ["../a", "a/../../b", "/etc/passwd", "C:/a", "..\\a", "\\a", "a/.."]
+    "name", ["../a", "a/../b", "/etc/passwd", "C:/a", "..\\a", "\\a", "a/..", "a\nb"]
 )
 def test_names_that_climb_out(tmp_path, kind, name):
     path = WRITE[kind](tmp_path / f"a.{kind}", {name: b"", "fine": b""})
     message = refuse(archives.members, path)
-    assert message.startswith(f"{path} holds {name!r}, a name that climbs out")
+    assert message.startswith(f"{path} holds {name!r}, which names no file inside")
 
 
 @pytest.mark.parametrize("kind", WRITE)

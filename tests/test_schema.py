@@ -1,5 +1,6 @@
 """The table of facts: consistent in itself, and equal to lists kept elsewhere."""
 
+import pathlib
 import re
 
 import pytest
@@ -111,6 +112,19 @@ def test_context_names_are_those_of_the_459():
     assert list(pascal.CONTEXT_IDS) == sorted(set(pascal.CONTEXT_IDS))
     assert list(names[1:]) == sorted(names[1:])
     assert names[1:] == datasets.FACTS["pascal_context"].classes.names
+
+
+@pytest.mark.parametrize("name", datasets.FACTS)
+def test_docs_list_what_the_table_holds(name):
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
+    facts = datasets.FACTS[name]
+    row = f"| `{name}` | {facts.source} | {facts.license} | {facts.cite} |"
+    assert row in text.splitlines()
+    for split in facts.splits.values():
+        for part in split.parts:
+            for field in vars(part).values():
+                archive = getattr(field, "archive", "")
+                assert archive in text
 
 
 def test_split_of_camvid():

@@ -17,7 +17,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxseg import errors
 
-MAX_BYTES = 512 * 1024**2  # of a member; COCO's largest list of objects has 450 MiB
+MAX_BYTES = (
+    512 * 1024**2
+)  # of a member; COCO's largest list of objects has about 450 MiB
 
 _LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")  # magic, flags, method, name, extra
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
@@ -111,8 +113,8 @@ class Tarred(NamedTuple):
 def members(path: pathlib.Path) -> Mapping[str, File]:
     """The files of a .zip or .tar archive by name, in the archive's order.
 
-    Raises UserError for an archive that is damaged, compressed as a whole, holds a
-    name twice, or a name that climbs out of it.
+    Raises UserError for an archive that is damaged or compressed as a whole, or that
+    holds a name twice or one that climbs out of it.
     """
     stat = path.stat()
     return _members(path, stat.st_size, stat.st_mtime_ns)
@@ -167,10 +169,11 @@ def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
 
 def _checked_name(member: Zipped | Tarred) -> str:
     parts = member.name.replace("\\", "/").split("/")
-    if ".." in parts or not parts[0] or ":" in parts[0] or "\0" in member.name:
+    climbs = ".." in parts or not parts[0] or ":" in parts[0]
+    if climbs or any(ord(letter) < 32 for letter in member.name):
         raise errors.UserError(
-            f"{member.archive} holds {member.name!r}, a name that climbs out of the "
-            "archive; it is no official one, download it again"
+            f"{member.archive} holds {member.name!r}, which names no file inside it; "
+            "it is no official archive, download it again"
         )
     return posixpath.normpath(member.name)
 

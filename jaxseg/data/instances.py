@@ -65,23 +65,32 @@ def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
     Raises UserError for outlines that are no polygons and no run lengths.
     """
-    masks = _mask_module()
     listed = json.loads(file.read_bytes())
     height, width = listed["size"]
     label = np.zeros((height, width), np.uint8)
     covered = np.zeros((height, width), np.uint8)
     for index, outline in listed["objects"]:
         try:
-            mask = masks.decode(masks.frPyObjects(outline, height, width))
-        except Exception as error:  # whatever its C code stumbles over
+            filled = _fill(outline, height, width)
+        except Exception as error:  # whatever pycocotools stumbles over
             raise errors.UserError(
                 f"{file}: an outline cannot be read; download the annotations again"
             ) from error
-        filled = mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
         label[filled] = index
         covered[filled] = np.minimum(covered[filled], 1) + 1
     label[covered > 1] = _SEVERAL
     return label
+
+
+def _fill(outline: Any, height: int, width: int) -> np.ndarray:
+    """Bool [height width] of polygons, or of run lengths, plain or compressed."""
+    masks = _mask_module()
+    if not (isinstance(outline, dict) and isinstance(outline["counts"], str)):
+        outline = masks.frPyObjects(outline, height, width)
+    mask = masks.decode(outline)
+    if mask.shape[:2] != (height, width):
+        raise ValueError("of another size")
+    return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
 
 
 def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:

@@ -35,7 +35,9 @@ class Found:
     def expected(self, key: str) -> str:
         """Where the file of a key would lie."""
         stars = iter(key.split("/"))
-        return f"{self.place}/" + re.sub(r"\*", lambda _: next(stars), self.pattern)
+        return f"{self.place}/" + re.sub(
+            r"\*", lambda _: next(stars, "*"), self.pattern
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _by_key(
     pattern: str, files: Iterable[tuple[str, archives.File]]
 ) -> dict[str, archives.File]:
     """What matches, by the parts for the stars; a star matches no hidden name."""
-    regex = re.compile(re.escape(pattern).replace(r"\*", r"([^/.][^/]*)"))
+    regex = re.compile(re.escape(pattern).replace(r"\*", r"([^/.\n][^/\n]*)"))
     matches = ((regex.fullmatch(name), file) for name, file in files)
     return {"/".join(match.groups()): file for match, file in matches if match}
 
