@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import config, errors
-from jaxseg.data import datasets, schema
+from jaxseg.data import archives, datasets, schema
 
 CAMVID32_COLORS = [color for _, _, color, _ in schema.read_rows("camvid32")]
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}
@@ -227,3 +227,26 @@ def test_a_part_of_a_split_is_told(tmp_path, caplog):
     official_files.write_tree(tmp_path, MAKE["ade20k"]())
     open_set("ade20k", tmp_path).split("train")
     assert "ade20k train: 1 of 20210 images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [("voc", "VOCtrainval_11-May-2012.tar"), ("ade20k", "ADEChallengeData2016.zip")],
+)
+def test_a_damaged_archive_gives_no_wrong_label(tmp_path, name, archive):
+    official_files.write_archives(tmp_path, MAKE[name]())
+    path, rng = tmp_path / archive, np.random.default_rng(0)
+    original, read = path.read_bytes(), 0
+    for _ in range(200):
+        damaged = bytearray(original)
+        for place in rng.integers(len(damaged), size=3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        archives._members.cache_clear()  # a second copy may have the time of the first
+        try:
+            label = open_set(name, tmp_path).split("val")[0]["label"]
+        except errors.UserError:
+            continue
+        read += 1
+        np.testing.assert_array_equal(label, expected_label(name))
+    assert read > 20
