@@ -15,9 +15,9 @@ INDICES = np.array([[0, 1, 2, 3], [3, 3, 0, 1]])
 PIXELS = np.array(COLORS, np.uint8)[INDICES]
 
 
-def refuse(act, *arguments):
+def refuse(act, *arguments, **options):
     with pytest.raises(errors.UserError) as raised:
-        act(*arguments)
+        act(*arguments, **options)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -58,11 +58,11 @@ def test_matlab(path):
     array = np.arange(12).reshape(3, 4)
     for kind in (np.uint8, np.uint16):
         path.write_bytes(official_files.matlab({"LabelMap": array.astype(kind)}))
-        found = labels.read_matlab(path, "LabelMap")
+        found = labels.read_matlab(path, "LabelMap", high=11)
         assert found.dtype == kind
         np.testing.assert_array_equal(found, array)
     path.write_bytes(official_files.matlab({"a": {"b": array}}))
-    np.testing.assert_array_equal(labels.read_matlab(path, "a", "b"), array)
+    np.testing.assert_array_equal(labels.read_matlab(path, "a", "b", high=99), array)
 
 
 def test_no_matlab_array(path):
@@ -70,10 +70,19 @@ def test_no_matlab_array(path):
     whole = official_files.matlab({"a": array, "text": "no"})
     for content in (b"", b"hello", whole[:150], whole[:200]):
         path.write_bytes(content)
-        message = refuse(labels.read_matlab, path, "a")
+        message = refuse(labels.read_matlab, path, "a", high=255)
         assert message.startswith(f"{path} holds no array of labels 'a'")
     path.write_bytes(whole)
     for variable in ("b", "text"):
-        assert repr(variable) in refuse(labels.read_matlab, path, variable)
+        assert repr(variable) in refuse(labels.read_matlab, path, variable, high=9)
     path.unlink()
-    assert str(path) in refuse(labels.read_matlab, path, "a")
+    assert str(path) in refuse(labels.read_matlab, path, "a", high=255)
+
+
+@pytest.mark.parametrize("value", [-1, 10])
+def test_matlab_values_out_of_range(path, value):
+    array = np.array([[0, value]], np.int16)
+    path.write_bytes(official_files.matlab({"a": array}))
+    message = refuse(labels.read_matlab, path, "a", high=9)
+    low, top = min(value, 0), max(value, 0)
+    assert f"values reach from {low} to {top}; the data set has 0-9" in message

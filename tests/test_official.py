@@ -193,7 +193,7 @@ def test_context_from_its_459_labels(tmp_path):
         assert (label[raw == number] == dataset.class_names.index(name)).all()
     assert (label[raw == 201] == 0).all()
     source = open_set("pascal_context60", tmp_path).split("val")
-    assert "label values 0-459" in refuse(source.__getitem__, 0)
+    assert "the data set has 0-459" in refuse(source.__getitem__, 0)
 
 
 def test_cityscapes_coarse(tmp_path):

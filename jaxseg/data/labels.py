@@ -50,9 +50,9 @@ _PLACES = np.array([1 << 16, 1 << 8, 1], np.int32)
 
 
 def read_matlab(
-    file: archives.File, variable: str, field: str | None = None
+    file: archives.File, variable: str, field: str | None = None, *, high: int
 ) -> Integer[np.ndarray, "h w"]:
-    """A MATLAB file's array, or that of a struct's field.
+    """A MATLAB file's array, or that of a struct's field, of values 0..`high`.
 
     Raises UserError for a file that is damaged or holds no such array.
     """
@@ -69,6 +69,11 @@ def read_matlab(
         raise _unreadable(file, variable) from error
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise _unreadable(file, variable)
+    if array.min(initial=0) < 0 or array.max(initial=0) > high:
+        raise errors.UserError(
+            f"{file}: label values reach from {array.min()} to {array.max()}; the data "
+            f"set has 0-{high}"
+        )
     return array
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxseg import errors
 from jaxseg.data import archives, labels, layouts, schema, sources
 
 
@@ -43,7 +42,8 @@ def read_voc(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     """Raw values of a palette PNG, or of a file of SBD."""
     if not str(file).endswith(".mat"):
         return sources.read_indices(file)
-    return labels.read_matlab(file, "GTcls", "Segmentation").astype(np.uint8)
+    raw = labels.read_matlab(file, "GTcls", "Segmentation", high=255)
+    return raw.astype(np.uint8)
 
 
 VOC = schema.Facts(
@@ -79,10 +79,7 @@ def read_context(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     """Raw values 0..59 of a converted label, or of one of the official 459 labels."""
     if not str(file).endswith(".mat"):
         return sources.read_indices(file)
-    ids = labels.read_matlab(file, "LabelMap")
-    if ids.min(initial=0) < 0 or ids.max(initial=0) > 459:
-        raise errors.UserError(f"{file}: PASCAL Context has label values 0-459 only")
-    return _CONTEXT_VALUES[ids]
+    return _CONTEXT_VALUES[labels.read_matlab(file, "LabelMap", high=459)]
 
 
 def _context(name: str) -> layouts.Pairs:
