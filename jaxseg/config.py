@@ -18,7 +18,10 @@ BACKBONES = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     "mobilenet_v2",
 )
-DATASETS = ("synthetic", "folder", "cityscapes")
+DATASETS = (
+    *("synthetic", "folder", "cityscapes", "voc", "ade20k", "coco_stuff", "coco_voc"),
+    *("pascal_context", "pascal_context60", "camvid", "camvid32", "pet", "loveda"),
+)
 SCHEDULES = ("constant", "polynomial", "cosine", "step", "exponential")
 
 
@@ -71,7 +74,9 @@ class Data:
     """The images and what is done to them before the network sees them."""
 
     name: str = _field("synthetic", choices=DATASETS)
-    root: str = ""  # folder of the dataset
+    root: str = ""  # folder of the dataset, or of the archives it comes in
+    train_split: str = "train"  # what is trained on; docs/datasets.md lists them
+    val_split: str = "val"  # what is evaluated on
     crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
     workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
     on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example

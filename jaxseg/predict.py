@@ -10,7 +10,7 @@ import numpy as np
 from jaxseg import checkpoint, errors, inference, memory, pictures, sharding
 from jaxseg import config as config_lib
 from jaxseg import workdir as workdir_lib
-from jaxseg.data import datasets, sources
+from jaxseg.data import datasets, folder, sources
 from jaxseg.models import names
 
 
@@ -57,7 +57,7 @@ def find_images(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if not path.is_dir():
         raise errors.UserError(f"--input={path} is neither a file nor a folder")
-    images = datasets.files_by_stem(path, datasets.IMAGE_SUFFIXES)
+    images = folder.files_by_stem(path, folder.IMAGE_SUFFIXES)
     if not images:
         raise errors.UserError(f"--input={path} holds no .jpg, .jpeg or .png image")
     return [images[stem] for stem in sorted(images)]

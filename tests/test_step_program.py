@@ -1,4 +1,4 @@
-"""What XLA is given for a step: memory reused, bfloat16 where it pays, nothing twice."""
+"""What XLA gets for a step: memory reused, bfloat16 where it pays, nothing twice."""
 
 import re
 

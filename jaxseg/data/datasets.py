@@ -1,27 +1,42 @@
-"""The data sets: class names, palette, label map, and where their files lie."""
+"""The data sets by name: their facts, and opening them as a config says."""
 
 import dataclasses
 import json
+import logging
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
-from jaxseg.data import sources, synthetic
+from jaxseg.data import folder, schema, sources, synthetic
+from jaxseg.data.facts import ade20k, camvid, cityscapes, coco, loveda, pascal, pet
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-Palette = tuple[tuple[int, int, int], ...]
+FACTS: dict[str, schema.Facts] = {
+    "cityscapes": cityscapes.FACTS,
+    "voc": pascal.VOC,
+    "ade20k": ade20k.FACTS,
+    "coco_stuff": coco.STUFF,
+    "coco_voc": coco.VOC,
+    "pascal_context": pascal.CONTEXT,
+    "pascal_context60": pascal.CONTEXT60,
+    "camvid": camvid.CAMVID,
+    "camvid32": camvid.CAMVID32,
+    "pet": pet.FACTS,
+    "loveda": loveda.FACTS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Names and RGB colors of the classes, and the source of a split."""
+    """Names and RGB colors of the classes, and the source of a split.
+
+    "train" and "val" are the splits that the config names so; others go by their own
+    name. Raises UserError for files that are missing.
+    """
 
     class_names: tuple[str, ...]
-    palette: Palette
-    split: Callable[[str], sources.Source]  # "train" or "val"
+    palette: schema.Palette
+    split: Callable[[str], sources.Source]
 
     @property
     def num_classes(self) -> int:
@@ -61,12 +76,29 @@ def write_classes(path: pathlib.Path, dataset: Dataset) -> None:
         part.write_text(json.dumps(facts))
 
 
-def read_classes(path: pathlib.Path) -> tuple[tuple[str, ...], Palette]:
+def read_classes(path: pathlib.Path) -> tuple[tuple[str, ...], schema.Palette]:
     """Class names and palette of a data set's or a workdir's classes.json."""
-    facts = _read_facts(path)
-    names = tuple(facts["names"])
-    palette = facts.get("palette") or pictures.default_palette(len(names))
-    return names, tuple((red, green, blue) for red, green, blue in palette)
+    classes = folder.read_classes(path)
+    return classes.names, classes.palette
+
+
+def _official(data: config_lib.Data, ignore: int) -> Dataset:
+    """A data set of the table, as its authors distribute it."""
+    facts, root = FACTS[data.name], _root(data)
+    label_map = facts.classes.label_map(ignore)
+
+    def split(name: str) -> sources.Source:
+        name = _chosen(data, name, facts.splits)
+        official = facts.splits[name]
+        parts = [part.open(root, facts.source) for part in official.parts]
+        pairs = [pair for part in parts for pair in part]
+        if official.count not in (None, len(pairs)):
+            logging.warning(
+                "%s %s: %d of %d images", data.name, name, len(pairs), official.count
+            )
+        return sources.Files(pairs, label_map, facts.read_label)
+
+    return Dataset(facts.classes.names, facts.classes.palette, split)
 
 
 def _synthetic(data: config_lib.Data, ignore: int) -> Dataset:
@@ -74,6 +106,7 @@ def _synthetic(data: config_lib.Data, ignore: int) -> Dataset:
     counts = {"train": data.train_images, "val": data.eval_images}
 
     def split(name: str) -> sources.Source:
+        name = _chosen(data, name, counts)
         seed = list(counts).index(name)
         return sources.Scenes(counts[name], seed, data.size, data.domain)
 
@@ -81,21 +114,27 @@ def _synthetic(data: config_lib.Data, ignore: int) -> Dataset:
 
 
 def _folder(data: config_lib.Data, ignore: int) -> Dataset:
-    """ROOT/{train,val}/{images,labels} and ROOT/classes.json."""
+    """ROOT/SPLIT/{images,labels} and ROOT/classes.json."""
     root = _root(data)
-    names, palette = read_classes(root / "classes.json")
-    facts = _read_facts(root / "classes.json")
-    ignored = dict.fromkeys(facts.get("ignore", [255]), ignore)
-    raw_to_train = {raw: raw for raw in range(len(names))} | ignored
-    if "map" in facts:
-        explicit = {int(raw): train for raw, train in facts["map"].items()}
-        raw_to_train = ignored | explicit
+    classes = folder.read_classes(root / "classes.json")
+    label_map = classes.label_map(ignore)
 
     def split(name: str) -> sources.Source:
-        pairs = _pair_by_stem(root / name / "images", root / name / "labels")
-        return sources.Files(pairs, sources.LabelMap(raw_to_train))
+        pairs = folder.pair_by_stem(root / _chosen(data, name, None))
+        return sources.Files(pairs, label_map)
 
-    return Dataset(names, palette, split)
+    return Dataset(classes.names, classes.palette, split)
+
+
+def _chosen(data: config_lib.Data, name: str, known: Iterable[str] | None) -> str:
+    """The split that the config means by a name. Raises UserError if it is unknown."""
+    chosen = {"train": data.train_split, "val": data.val_split}.get(name, name)
+    if known is not None and chosen not in known:
+        raise errors.UserError(
+            f"{data.name} has no split {chosen!r}; config.data.train_split and "
+            f"config.data.val_split may be {', '.join(known)}"
+        )
+    return chosen
 
 
 def _root(data: config_lib.Data) -> pathlib.Path:
@@ -107,130 +146,8 @@ def _root(data: config_lib.Data) -> pathlib.Path:
     return pathlib.Path(data.root)
 
 
-def _read_facts(path: pathlib.Path) -> dict:
-    try:
-        facts = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise errors.UserError(
-            f"{path} does not exist; it must hold "
-            '{"names": [...], "palette": [[r, g, b], ...], "ignore": [raw values]}'
-        ) from error
-    except ValueError as error:
-        raise errors.UserError(f"{path} is not valid JSON: {error}") from error
-    names: Any = facts.get("names") if isinstance(facts, dict) else None
-    if not _is_list(names, str) or not 2 <= len(names) <= 255:
-        raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
-    if len(set(names)) < len(names):
-        raise errors.UserError(f"{path} names a class twice")
-    palette = facts.get("palette")
-    if palette is not None and not _is_palette(palette, len(names)):
-        raise errors.UserError(
-            f'{path}: "palette" must be {len(names)} colors [r, g, b] in 0..255'
-        )
-    train, ignored = facts.get("map", {}), facts.get("ignore", [])
-    if not isinstance(train, dict) or not _is_list(ignored, int):
-        raise errors.UserError(
-            f'{path}: "map" must be {{"raw": class, ...}}, "ignore" [raw, ...]'
-        )
-    raw = [int(key) if key.isdecimal() else -1 for key in train]
-    if not _in_range([*raw, *ignored], 256):
-        raise errors.UserError(f"{path}: raw values must be in 0..255")
-    if not _in_range(train.values(), len(names)):
-        raise errors.UserError(f'{path}: "map" must give classes 0..{len(names) - 1}')
-    return facts
-
-
-def _in_range(values, end: int) -> bool:
-    return all(type(value) is int and 0 <= value < end for value in values)
-
-
-def _is_list(values, kind: type) -> bool:
-    return isinstance(values, list) and all(type(value) is kind for value in values)
-
-
-def _is_palette(palette, count: int) -> bool:
-    return (
-        _is_list(palette, list)
-        and len(palette) == count
-        and all(len(color) == 3 and _in_range(color, 256) for color in palette)
-    )
-
-
-def _pair_by_stem(images: pathlib.Path, labels: pathlib.Path) -> list:
-    """(image, label) paths in order of their names. Raises UserError for a loner."""
-    image_of = files_by_stem(images, IMAGE_SUFFIXES)
-    label_of = files_by_stem(labels, (".png",))
-    if not image_of:
-        raise errors.UserError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    for stem in sorted(image_of.keys() ^ label_of.keys()):
-        if stem in image_of:
-            raise errors.UserError(
-                f"{image_of[stem]} has no label; expected {labels / stem}.png"
-            )
-        raise errors.UserError(
-            f"{label_of[stem]} has no image; expected {images / stem}.jpg or .png"
-        )
-    return [(image_of[stem], label_of[stem]) for stem in sorted(image_of)]
-
-
-def files_by_stem(
-    folder: pathlib.Path, suffixes: Sequence[str]
-) -> dict[str, pathlib.Path]:
-    """The files of a folder with these suffixes. Raises UserError for equal stems."""
-    if not folder.is_dir():
-        raise errors.UserError(f"{folder} is not a folder")
-    files: dict[str, pathlib.Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in files:
-                raise errors.UserError(f"{files[path.stem]} and {path} share a name")
-            files[path.stem] = path
-    return files
-
-
-CITYSCAPES_NAMES = (
-    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light"),
-    *("traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car"),
-    *("truck", "bus", "train", "motorcycle", "bicycle"),
-)
-
-CITYSCAPES_PALETTE: Palette = (
-    *((128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153)),
-    *((153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152)),
-    *((70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70)),
-    *((0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32)),
-)
-
-# Raw ids of the 19 evaluated classes, in order: cityscapesscripts/helpers/labels.py.
-CITYSCAPES_IDS = (
-    *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
-)
-
-
-def _cityscapes(data: config_lib.Data, ignore: int) -> Dataset:
-    """ROOT/leftImg8bit/SPLIT/CITY/*.png and ROOT/gtFine/SPLIT/CITY/*_labelIds.png."""
-    root = _root(data)
-    raw_to_train = dict.fromkeys(range(34), ignore)
-    raw_to_train |= {raw: train for train, raw in enumerate(CITYSCAPES_IDS)}
-
-    def split(name: str) -> sources.Source:
-        images = root / "leftImg8bit" / name
-        pairs = []
-        for image in sorted(images.glob("*/*_leftImg8bit.png")):
-            stem = image.name.removesuffix("_leftImg8bit.png")
-            label = f"{stem}_gtFine_labelIds.png"
-            pairs.append((image, root / "gtFine" / name / image.parent.name / label))
-            if not pairs[-1][1].exists():
-                raise errors.UserError(f"{image} has no label; expected {pairs[-1][1]}")
-        if not pairs:
-            raise errors.UserError(f"{images} holds no CITY/*_leftImg8bit.png")
-        return sources.Files(pairs, sources.LabelMap(raw_to_train))
-
-    return Dataset(CITYSCAPES_NAMES, CITYSCAPES_PALETTE, split)
-
-
 DATASETS: dict[str, Callable[[config_lib.Data, int], Dataset]] = {
     "synthetic": _synthetic,
     "folder": _folder,
-    "cityscapes": _cityscapes,
+    **dict.fromkeys(FACTS, _official),
 }

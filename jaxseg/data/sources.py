@@ -7,8 +7,7 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 import dataclasses
 import io
 import logging
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -16,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from jaxseg import errors
-from jaxseg.data import synthetic
+from jaxseg.data import archives, synthetic
 
 
 class Example(TypedDict):
@@ -59,12 +58,56 @@ class LabelMap:
         return label.astype(np.uint8)
 
 
+def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
+    """An image file as RGB, turned as its EXIF orientation says.
+
+    Raises UserError for a file that is missing, damaged, or no 8-bit image.
+    """
+    picture = ImageOps.exif_transpose(decode(file))
+    if picture.mode.startswith(("I", "F")):
+        raise errors.UserError(
+            f"{file} has mode {picture.mode}, more than 8 bits a channel; convert it "
+            "to 8 bits, which Pillow would clip it to"
+        )
+    return np.asarray(picture.convert("RGB"))
+
+
+def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
+    """A label file's raw values: 8-bit gray, or palette indices (not the colors).
+
+    Raises UserError for a file that is missing, damaged, or of another kind.
+    """
+    picture = decode(file)
+    if picture.mode not in ("L", "P", "1"):
+        raise errors.UserError(
+            f"{file} has mode {picture.mode}; a label must be one channel of 8-bit "
+            "class indices (gray or palette PNG)"
+        )
+    return np.asarray(picture).astype(np.uint8)
+
+
+def decode(file: archives.File) -> Image.Image:
+    """An image file as Pillow has it. Raises UserError if it is missing or damaged."""
+    try:
+        picture = Image.open(io.BytesIO(file.read_bytes()))
+        picture.load()
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{file} does not exist") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).replace("\n", " ")
+        raise errors.UserError(
+            f"{file} cannot be read as an image ({reason}); replace or remove it"
+        ) from error
+    return picture
+
+
 @dataclasses.dataclass(frozen=True)
 class Files:
     """Pairs of an image file and a label file."""
 
-    pairs: Sequence[tuple[pathlib.Path, pathlib.Path]]
+    pairs: Sequence[tuple[archives.File, archives.File]]
     label_map: LabelMap
+    read_label: Callable[[archives.File], np.ndarray] = read_indices
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -73,14 +116,23 @@ class Files:
         """The image's path."""
         return str(self.pairs[index][0])
 
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """The image file and the label file as they are."""
+        image_file, label_file = self.pairs[index]
+        return image_file.read_bytes(), label_file.read_bytes()
+
+    def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """The label's values before the map."""
+        return self.read_label(self.pairs[index][1])
+
     def __getitem__(self, index: int) -> Example:
-        image_path, label_path = self.pairs[index]
-        image = read_image(image_path)
-        label = self.label_map(read_indices(label_path), str(label_path))
+        image_file, label_file = self.pairs[index]
+        image = read_image(image_file)
+        label = self.label_map(self.raw_label(index), str(label_file))
         if label.shape != image.shape[:2]:
             raise errors.UserError(
-                f"{label_path} is {label.shape[0]}x{label.shape[1]} (height x width), "
-                f"its image {image_path} {image.shape[0]}x{image.shape[1]}; "
+                f"{label_file} is {label.shape[0]}x{label.shape[1]} (height x width), "
+                f"its image {image_file} {image.shape[0]}x{image.shape[1]}; "
                 "they must be of one size"
             )
         return {"image": image, "label": label}
@@ -129,48 +181,6 @@ class SkipUnreadable:
             except errors.UserError as error:
                 logging.warning("skipped: %s", error)
         raise errors.UserError("not one example of the training split can be read")
-
-
-def read_image(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
-    """An image file as RGB, turned as its EXIF orientation says.
-
-    Raises UserError for a file that is missing, damaged, or no 8-bit image.
-    """
-    picture = ImageOps.exif_transpose(_decode(path))
-    if picture.mode.startswith(("I", "F")):
-        raise errors.UserError(
-            f"{path} has mode {picture.mode}, more than 8 bits a channel; convert it "
-            "to 8 bits, which Pillow would clip it to"
-        )
-    return np.asarray(picture.convert("RGB"))
-
-
-def read_indices(path: pathlib.Path) -> UInt8[np.ndarray, "h w"]:
-    """A label file's raw values: 8-bit gray, or palette indices (not the colors).
-
-    Raises UserError for a file that is missing, damaged, or of another kind.
-    """
-    picture = _decode(path)
-    if picture.mode not in ("L", "P", "1"):
-        raise errors.UserError(
-            f"{path} has mode {picture.mode}; a label must be one channel of 8-bit "
-            "class indices (gray or palette PNG)"
-        )
-    return np.asarray(picture).astype(np.uint8)
-
-
-def _decode(path: pathlib.Path) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(path.read_bytes()))
-        picture.load()
-    except FileNotFoundError as error:
-        raise errors.UserError(f"{path} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace("\n", " ")
-        raise errors.UserError(
-            f"{path} cannot be read as an image ({reason}); replace or remove it"
-        ) from error
-    return picture
 
 
 def _ranges(values: Sequence[int]) -> str:

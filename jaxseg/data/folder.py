@@ -1,0 +1,112 @@
+"""The folder data set: ROOT/SPLIT/{images,labels} and ROOT/classes.json."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from jaxseg import errors, pictures
+from jaxseg.data import layouts, schema
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def read_classes(path: pathlib.Path) -> schema.Classes:
+    """What a classes.json says. Raises UserError if it is missing or ill-formed."""
+    facts = _read_json(path)
+    names = tuple(facts["names"])
+    palette = facts.get("palette") or pictures.default_palette(len(names))
+    ignored = tuple(facts.get("ignore", [255]))
+    if "map" in facts:
+        raw_to_train = {int(raw): train for raw, train in facts["map"].items()}
+        ignored = tuple(raw for raw in ignored if raw not in raw_to_train)
+    else:
+        raw_to_train = {raw: raw for raw in range(len(names)) if raw not in ignored}
+    return schema.Classes(
+        names,
+        tuple((red, green, blue) for red, green, blue in palette),
+        raw_to_train,
+        ignored,
+    )
+
+
+def _read_json(path: pathlib.Path) -> dict:
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise errors.UserError(
+            f"{path} does not exist; it must hold "
+            '{"names": [...], "palette": [[r, g, b], ...], "ignore": [raw values]}'
+        ) from error
+    except ValueError as error:
+        raise errors.UserError(f"{path} is not valid JSON: {error}") from error
+    names: Any = facts.get("names") if isinstance(facts, dict) else None
+    if not _is_list(names, str) or not 2 <= len(names) <= 255:
+        raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
+    if len(set(names)) < len(names):
+        raise errors.UserError(f"{path} names a class twice")
+    palette = facts.get("palette")
+    if palette is not None and not _is_palette(palette, len(names)):
+        raise errors.UserError(
+            f'{path}: "palette" must be {len(names)} colors [r, g, b] in 0..255'
+        )
+    train, ignored = facts.get("map", {}), facts.get("ignore", [])
+    if not isinstance(train, dict) or not _is_list(ignored, int):
+        raise errors.UserError(
+            f'{path}: "map" must be {{"raw": class, ...}}, "ignore" [raw, ...]'
+        )
+    raw = [int(key) if key.isdecimal() else -1 for key in train]
+    if not _in_range([*raw, *ignored], 256):
+        raise errors.UserError(f"{path}: raw values must be in 0..255")
+    if not _in_range(train.values(), len(names)):
+        raise errors.UserError(f'{path}: "map" must give classes 0..{len(names) - 1}')
+    return facts
+
+
+def _in_range(values, end: int) -> bool:
+    return all(type(value) is int and 0 <= value < end for value in values)
+
+
+def _is_list(values, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _is_palette(palette, count: int) -> bool:
+    return (
+        _is_list(palette, list)
+        and len(palette) == count
+        and all(len(color) == 3 and _in_range(color, 256) for color in palette)
+    )
+
+
+def pair_by_stem(folder: pathlib.Path) -> list[layouts.Pair]:
+    """The images and labels of a split by name. Raises UserError for a loner."""
+    images, labels = folder / "images", folder / "labels"
+    image_of = files_by_stem(images, IMAGE_SUFFIXES)
+    label_of = files_by_stem(labels, (".png",))
+    if not image_of:
+        raise errors.UserError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    for stem in sorted(image_of.keys() ^ label_of.keys()):
+        if stem in image_of:
+            raise errors.UserError(
+                f"{image_of[stem]} has no label; expected {labels / stem}.png"
+            )
+        raise errors.UserError(
+            f"{label_of[stem]} has no image; expected {images / stem}.jpg or .png"
+        )
+    return [(image_of[stem], label_of[stem]) for stem in sorted(image_of)]
+
+
+def files_by_stem(
+    folder: pathlib.Path, suffixes: Sequence[str]
+) -> dict[str, pathlib.Path]:
+    """The files of a folder with these suffixes. Raises UserError for equal stems."""
+    if not folder.is_dir():
+        raise errors.UserError(f"{folder} is not a folder")
+    files: dict[str, pathlib.Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            if path.stem in files:
+                raise errors.UserError(f"{files[path.stem]} and {path} share a name")
+            files[path.stem] = path
+    return files

@@ -1,0 +1,130 @@
+"""COCO's outlined objects as maps of VOC's 21 classes, as torchvision makes them.
+
+pytorch/vision: references/segmentation/coco_utils.py. Pixels of several objects are
+ignored, even of one class; all other categories are background. pycocotools fills the
+outlines, since another rule for pixels on an edge would move figures.
+"""
+
+import collections
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxseg import errors
+from jaxseg.data import archives, layouts
+
+# COCO's categories for VOC's classes 1..20.
+CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
+_CLASS_OF = {category: index for index, category in enumerate(CATEGORIES, 1)}
+_SEVERAL = 255
+
+
+class Objects(NamedTuple):
+    """The objects of an image, cut out of the list of all images' objects."""
+
+    image: str
+    content: bytes  # JSON: {"size": [height, width], "objects": [[class, outline], ..]}
+
+    def __str__(self) -> str:
+        return f"the objects of {self.image}"
+
+    def read_bytes(self) -> bytes:
+        """The JSON."""
+        return self.content
+
+
+@dataclasses.dataclass(frozen=True)
+class Instances:
+    """Images and the objects that a JSON file lists for them."""
+
+    images: layouts.Glob
+    annotations: layouts.Glob
+    min_area: int | None  # leaves out images whose objects have no more pixels
+
+    def open(self, root: pathlib.Path, address: str) -> list[layouts.Pair]:
+        """The files in order of their names. Raises UserError for what is missing."""
+        _mask_module()
+        images = layouts.find(root, self.images, address)
+        found = layouts.find(root, self.annotations, address)
+        (file,) = found.files.values()
+        pairs: list[layouts.Pair] = []
+        for key, objects in sorted(_read_json(file, self.min_area).items()):
+            if key not in images.files:
+                expected = images.expected(key)
+                raise errors.UserError(f"{file} lists {key}; expected {expected}")
+            pairs.append((images.files[key], objects))
+        return pairs
+
+
+def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
+    """Classes 0..20, and 255 where objects overlap.
+
+    Raises UserError for outlines that are no polygons and no run lengths.
+    """
+    listed = json.loads(file.read_bytes())
+    height, width = listed["size"]
+    label = np.zeros((height, width), np.uint8)
+    covered = np.zeros((height, width), np.uint8)
+    for index, outline in listed["objects"]:
+        try:
+            filled = _fill(outline, height, width)
+        except Exception as error:  # whatever pycocotools stumbles over
+            raise errors.UserError(
+                f"{file}: an outline cannot be read; download the annotations again"
+            ) from error
+        label[filled] = index
+        covered[filled] = np.minimum(covered[filled], 1) + 1
+    label[covered > 1] = _SEVERAL
+    return label
+
+
+def _fill(outline: Any, height: int, width: int) -> np.ndarray:
+    """Bool [height width] of polygons, or of run lengths, plain or compressed."""
+    masks = _mask_module()
+    if not (isinstance(outline, dict) and isinstance(outline["counts"], str)):
+        outline = masks.frPyObjects(outline, height, width)
+    mask = masks.decode(outline)
+    if mask.shape[:2] != (height, width):
+        raise ValueError("of another size")
+    return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
+
+
+def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:
+    try:
+        content = json.loads(file.read_bytes())
+        objects, areas = collections.defaultdict(list), collections.Counter()
+        for each in content["annotations"]:
+            if index := _CLASS_OF.get(each["category_id"]):
+                objects[each["image_id"]].append([index, each["segmentation"]])
+                areas[each["image_id"]] += each["area"]
+        return {
+            pathlib.PurePath(image["file_name"]).stem: Objects(
+                image["file_name"], _pack(image, objects[image["id"]])
+            )
+            for image in content["images"]
+            if min_area is None or areas[image["id"]] > min_area
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.UserError(
+            f"{file} is no list of COCO's objects ({type(error).__name__}: {error}); "
+            "download it again"
+        ) from error
+
+
+def _pack(image: dict[str, Any], objects: list) -> bytes:
+    size = [image["height"], image["width"]]
+    return json.dumps({"size": size, "objects": objects}).encode()
+
+
+def _mask_module() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise errors.UserError(
+            "COCO's outlines are filled by pycocotools; pip install 'jaxseg[coco]'"
+        ) from error
+    return mask

@@ -1,0 +1,85 @@
+"""COCO's objects as class maps; how outlines are filled is pycocotools' matter."""
+
+import json
+import sys
+
+import numpy as np
+import official_files
+import pytest
+
+from jaxseg import config, errors
+from jaxseg.data import datasets, instances
+
+
+def open_voc(root):
+    data = config.Data(name="coco_voc", root=str(root))
+    return datasets.open_dataset(data, ignore=255)
+
+
+def refuse(act, *arguments):
+    with pytest.raises(errors.UserError) as raised:
+        act(*arguments)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_categories_are_those_of_voc():
+    """COCO's names for its ids, in the order of VOC's classes."""
+    coco = {1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane"}
+    coco |= {6: "bus", 7: "train"}
+    coco |= {9: "boat", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep"}
+    coco |= {21: "cow", 44: "bottle", 62: "chair", 63: "couch", 64: "potted plant"}
+    coco |= {67: "dining table", 72: "tv"}
+    voc = {"airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sofa"}
+    voc |= {"dining table": "diningtable", "tv": "tvmonitor"}
+    voc |= {"potted plant": "pottedplant"}
+    names = [voc.get(coco[i], coco[i]) for i in instances.CATEGORIES]
+    assert ["background", *names] == list(datasets.FACTS["voc"].classes.names)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_coco_voc(tmp_path, packed):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    write = official_files.write_archives if packed else official_files.write_tree
+    write(tmp_path, official_files.coco_voc())
+    dataset = open_voc(tmp_path)
+    source = dataset.split("val")
+    assert len(source) == 2
+    label = source[0]["label"]
+    assert label.shape == official_files.SIZE == source[0]["image"].shape[:2]
+    person, car = 15, 7
+    expected = np.zeros(official_files.SIZE, np.uint8)  # the zebra is background
+    expected[:4, :4] = expected[2:8, 2:8] = person
+    expected[2:4, 2:4] = 255  # two persons
+    expected[:, 12] = car  # run lengths go down the columns
+    np.testing.assert_array_equal(label, expected)
+    assert (source[1]["label"] == 0).all()
+    assert len(dataset.split("train")) == 1  # an image without objects is left out
+    image, objects = source.stored(0)
+    assert image.startswith(b"\xff\xd8")
+    assert json.loads(objects)["size"] == list(official_files.SIZE)
+
+
+def test_damaged_annotations(tmp_path):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    official_files.write_tree(tmp_path, official_files.coco_voc())
+    path = tmp_path / "annotations/instances_val2017.json"
+    listed = json.loads(path.read_text())
+    for text in ("", "{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'):
+        path.write_text(text)
+        message = refuse(open_voc(tmp_path).split, "val")
+        assert message.startswith(f"{path} is no list of COCO's objects (")
+    listed["annotations"][0]["segmentation"] = [["a"]]
+    path.write_text(json.dumps(listed))
+    message = refuse(open_voc(tmp_path).split("val").__getitem__, 0)
+    assert message.startswith("the objects of 000000000009.jpg: an outline")
+    (tmp_path / "val2017/000000000025.jpg").unlink()
+    message = refuse(open_voc(tmp_path).split, "val")
+    assert message.endswith(f"expected {tmp_path}/val2017/000000000025.jpg")
+
+
+def test_without_pycocotools(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    official_files.write_tree(tmp_path, official_files.coco_voc())
+    message = refuse(open_voc(tmp_path).split, "val")
+    assert "pip install 'jaxseg[coco]'" in message
