@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxseg import config, inference, optim, sharding, step
+from jaxseg import augment, config, inference, losses, optim, sharding, step
 from jaxseg.models import build, names
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -100,6 +100,38 @@ class Ours:
         """A step of SGD, with normalization and confusion matrix."""
         return self.prepare_train_step(batch)()
 
+    def parts(self, batch: dict) -> dict[str, Callable[[], object]]:
+        """Shares of a step by themselves: forward; loss with its gradient; both.
+
+        "gradient" is the forward pass, the loss and the whole backward pass.
+        """
+        self.model.train()
+        graphdef, params, stats = names.split(self.model)
+        data, labels = self.config.data, batch["labels"]
+
+        def forward(params, stats, images):
+            model = names.merge(graphdef, {**params, **stats})
+            images = augment.normalize(images, mean=data.mean, std=data.std)
+            logits = model.features(images, rngs=nnx.Rngs(dropout=0)).logits
+            return logits, names.split(model)[2]
+
+        def loss(logits, labels):
+            return losses.segmentation_loss(logits, labels, self.config.loss)
+
+        def loss_of(params, stats, images, labels):
+            logits, stats = forward(params, stats, images)
+            value, predictions = loss(logits, labels)
+            return value, (predictions, stats)
+
+        inputs = fill(params), fill(stats), jax.device_put(batch["images"])
+        logits = fill(jax.eval_shape(forward, *inputs)[0])
+        gradient = functools.partial(jax.value_and_grad, has_aux=True)
+        return {
+            "forward": _compiled(forward, *inputs),
+            "loss": _compiled(gradient(loss), logits, labels),
+            "gradient": _compiled(gradient(loss_of), *inputs, labels),
+        }
+
     def forward(self, images: np.ndarray, *, argmax: bool) -> Callable[[], object]:
         """Logits of the images' size, or the class of the largest."""
         self.model.eval()
@@ -117,6 +149,11 @@ class Ours:
         variables, images = fill({**params, **stats}), jax.device_put(images)
         compiled = jax.jit(program).lower(variables, images).compile()
         return lambda: jax.block_until_ready(compiled(variables, images))
+
+
+def _compiled(program: Callable, *arguments: Any) -> Callable[[], object]:
+    compiled = jax.jit(program).lower(*arguments).compile()
+    return lambda: jax.block_until_ready(compiled(*arguments))
 
 
 def fill(tree: Any) -> Any:

@@ -4,7 +4,8 @@
 
 Without --network all cases of the table in docs/performance.md. Both train by SGD on
 one batch of noise; ours also normalizes the uint8 images and counts the confusion
-matrix. Where PyTorch is not installed only our own figures appear. `--profile=DIR`
+matrix. Where PyTorch is not installed only our own figures appear. `--parts` tells
+what forward pass, loss, backward pass and the rest of our step take, `--profile=DIR`
 writes a trace for xprof or Perfetto.
 """
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--keep", default="all", help="config.train.keep")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", metavar="DIR")
+    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--memory-of", choices=("ours", "torch", "torch_last"))
     args = parser.parse_args()
     gpu = jax.default_backend() != "cpu"
@@ -58,10 +60,9 @@ def main() -> None:
 def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> dict:
     """The figures of a case."""
     data = networks.make_batch(batch, size, args.classes)
+    network = networks.Ours(name, args.classes, dtype=args.dtype, keep=args.keep)
     begin = time.perf_counter()
-    ours = networks.Ours(
-        name, args.classes, dtype=args.dtype, keep=args.keep
-    ).train_step(data)
+    ours = network.train_step(data)
     seconds = time.perf_counter() - begin
     contestants, flops = {"ours": ours}, None
     if peers.torch:
@@ -77,6 +78,8 @@ def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> 
             ours()
     row = {"network": name, "batch": batch, "size": size, "dtype": args.dtype}
     row |= {"compile_s": round(seconds, 1), "ms": times}
+    if args.parts:
+        row["parts_ms"] = parts(network, data, ours, args.rounds)
     row["images_per_s"] = round(1e3 * batch / times["ours"], 2)
     if flops:
         best = min(time for key, time in times.items() if key != "ours")
@@ -94,6 +97,17 @@ def compare(name: str, batch: int, size: tuple[int, int], peak: float, args) -> 
     else:
         row["memory_mib"] = gpu_memory()
     return row
+
+
+def parts(network: networks.Ours, data: dict, step, rounds: int) -> dict[str, float]:
+    """Milliseconds of our step; backward and the rest are what is left over."""
+    whole = network.parts(data) | {"step": step}
+    times = timing.interleave(whole, rounds=rounds)
+    forward, loss = times["forward"], times["loss"]
+    backward = times["gradient"] - forward - loss
+    rest = times["step"] - times["gradient"]
+    found = {"forward": forward, "loss": loss, "backward": backward, "rest": rest}
+    return {name: round(time, 2) for name, time in found.items()}
 
 
 def memory(args) -> float:
