@@ -10,7 +10,10 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 # A name stands for a module or for a folder; DESIGN.md draws the same picture.
 LAYERS = (
     ("errors", "cache", "config", "validate", "xla", "pictures", "sharding", "resize"),
-    ("models", "data", "losses", "metrics", "augment", "optim"),
+    (
+        *("models", "data", "losses", "metrics", "optim"),
+        *("augment", "augment_color", "augment_mix", "augment_policy"),
+    ),
     ("pretrained", "inference"),
     ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
     ("log", "evaluate", "predict", "export"),
@@ -25,6 +28,9 @@ WITHIN = {
     ("validate", "config"),
     ("pictures", "errors"),
     ("sharding", "errors"),
+    ("augment", "augment_color"),
+    ("augment", "augment_mix"),
+    ("augment", "augment_policy"),
     ("optim", "models.names"),
     ("report_html", "report"),
 }
