@@ -1,9 +1,9 @@
 """RandAugment for segmentation: a few changes of color, drawn anew for each image.
 
-RandAugment (Cubuk et al., 2020) also shears, shifts and rotates. Those would move labels
-and resample an image a second time; here the host's one warp does all geometry
-(config.data.rotate, scale, crop), and the policy has the changes of color alone, as in
-AugSeg (Zhao et al., 2023). All but two of them are tables from old values to new, made
+RandAugment (Cubuk et al., 2020) also shears, shifts and rotates. Those would move
+labels and resample images a second time; here the host's one warp does all geometry
+(config.data.rotate, scale, crop), and the policy has the changes of color alone, as
+that of AugSeg (Zhao et al., 2023). All but two are tables from old values to new, made
 of the image's histogram, so that an image is looked up once for whichever is drawn.
 """
 

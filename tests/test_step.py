@@ -11,9 +11,11 @@ from jaxseg import config, losses, optim, sharding, step
 from jaxseg.models import build, names
 
 
-def make(freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all"):
-    """(jitted step, first state) of a tiny FCN."""
-    settings = config.Config()
+def make(
+    freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all", **data
+):
+    """(jitted step, first state) of a tiny FCN; `data` are settings of config.data."""
+    settings = config.Config(data=config.Data(**data))
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
     settings.train.log_every = log_every
@@ -148,3 +150,30 @@ def test_what_is_kept_changes_no_result(batch, keep):
     assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
     norm = float(expected["grad_norm"])
     assert float(found["grad_norm"]) == pytest.approx(norm, rel=1e-4)
+
+
+EVERYTHING = {
+    **{"mosaic": 0.5, "classmix": 0.5, "cutout": 0.5, "cutout_ignore": True},
+    **{"photometric": True, "randaug_ops": 2, "blur": 0.5},
+    **{"contrast": 0.2, "saturation": 0.2, "hue": 0.05},
+}
+
+
+def test_training_with_all_augmentations():
+    """Coarse tiles of three grays are told apart all the same."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, (8, 2, 2)).repeat(16, 1).repeat(16, 2).astype(np.int32)
+    images = 40 + 80 * labels[..., None] + rng.integers(0, 20, (8, 32, 32, 3))
+    batch = {"images": jnp.asarray(images.astype(np.uint8)), "labels": labels}
+    train_step, state = make(log_every=1, **EVERYTHING)
+    rows = []
+    for _ in range(60):
+        state, found = train_step(state, batch)
+        rows.append({name: np.asarray(value) for name, value in found.items()})
+    assert np.isfinite([row["loss"] for row in rows]).all()
+    counted = np.array([row["confusion"].sum() for row in rows])
+    assert (counted < labels.size).mean() > 0.9  # holes count nowhere
+    right = [np.trace(row["confusion"]) / row["confusion"].sum() for row in rows]
+    assert np.mean(right[-10:]) > 0.6
+    assert np.mean(right[:3]) < 0.5
+    print(right)

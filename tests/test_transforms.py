@@ -46,9 +46,7 @@ def apply(example, crop, *, size=None, offset=(0, 0), **moves):
 
 def make_random(crop, **options):
     settings = {"scale": (1.0, 1.0), "flip": 0.0, "mean": FILL} | options
-    return transforms.RandomCrop(
-        data=config.Data(crop=crop, **settings), ignore=IGNORE
-    )
+    return transforms.RandomCrop(data=config.Data(crop=crop, **settings), ignore=IGNORE)
 
 
 def came_from(geometry, size, crop):

@@ -65,7 +65,7 @@ def warp_image(
     Bilinear, without antialiasing; what lies outside has the color `fill`.
     """
     part, matrix = _cut_out(image, matrix, crop)
-    # A rim of copied pixels keeps the fill color out of the image's outermost half pixel.
+    # A rim of copied pixels keeps the fill color out of the outermost half pixel.
     part = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     return cv2.warpAffine(
         part,
