@@ -159,21 +159,34 @@ EVERYTHING = {
 }
 
 
-def test_training_with_all_augmentations():
-    """Coarse tiles of three grays are told apart all the same."""
-    rng = np.random.default_rng(2)
-    labels = rng.integers(0, 3, (8, 2, 2)).repeat(16, 1).repeat(16, 2).astype(np.int32)
-    images = 40 + 80 * labels[..., None] + rng.integers(0, 20, (8, 32, 32, 3))
-    batch = {"images": jnp.asarray(images.astype(np.uint8)), "labels": labels}
+def test_a_step_with_all_augmentations(batch):
     train_step, state = make(log_every=1, **EVERYTHING)
-    rows = []
-    for _ in range(60):
+    before, counted = copied(state.params), []
+    for _ in range(3):
         state, found = train_step(state, batch)
-        rows.append({name: np.asarray(value) for name, value in found.items()})
-    assert np.isfinite([row["loss"] for row in rows]).all()
-    counted = np.array([row["confusion"].sum() for row in rows])
-    assert (counted < labels.size).mean() > 0.9  # holes count nowhere
-    right = [np.trace(row["confusion"]) / row["confusion"].sum() for row in rows]
-    assert np.mean(right[-10:]) > 0.6
-    assert np.mean(right[:3]) < 0.5
-    print(right)
+        assert np.isfinite(found["loss"])
+        counted.append(int(found["confusion"].sum()))
+    assert len(set(counted)) > 1  # holes of each step's own count nowhere
+    assert max(counted) < 4 * 32 * 32
+    for name, value in state.params.items():
+        assert np.isfinite(value).all(), name
+        assert (before[name] != value).any(), name
+
+
+@pytest.mark.slow
+def test_training_with_all_augmentations():
+    """Stripes across, stripes down and plain tiles are told apart all the same."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, (8, 2, 2)).repeat(32, 1).repeat(32, 2).astype(np.int32)
+    y, x = np.mgrid[:64, :64] // 4 % 2 * 150
+    light = np.choose(labels, [y, x, 75 + 0 * x])[..., None]
+    images = (light + rng.integers(0, 50, (8, 64, 64, 3))).astype(np.uint8)
+    batch = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
+    train_step, state = make(log_every=20, **EVERYTHING)
+    right = []
+    for _ in range(200):
+        state, found = train_step(state, batch)
+        confusion = np.asarray(found["confusion"])
+        right.append(np.trace(confusion) / confusion.sum())
+    assert right[0] < 0.5
+    assert right[-1] > 0.65
