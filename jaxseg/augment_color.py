@@ -160,10 +160,13 @@ def blur(images: Images, *, sigma: Factors, radius: int) -> Colors:
         size, pad = x.shape[axis], [(0, 0)] * 4
         pad[axis] = (radius, radius)
         padded = jnp.pad(x, pad, mode="reflect")
-        x = sum(
-            _each(weights[:, i]) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+        shifted = (
+            jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
             for i in range(len(offsets))
         )
+        x = jnp.zeros_like(x)
+        for weight, part in zip(weights.T, shifted, strict=True):
+            x += _each(weight) * part
     return jnp.clip(x, 0, 255)  # the sums are exact to rounding alone
 
 

@@ -31,11 +31,13 @@ def mosaic(
     right = jnp.arange(width) + 0.5 > (width * point[:, 1])[:, None, None]
     coin = coin[:, None, None]
     quarters = (~low & right, low & right, low & ~right)
-    own = images, labels
+    mixed, mixed_labels = images, labels
     for distance, quarter in enumerate(quarters, start=1):
-        others = [jnp.roll(x, -distance, axis=0) for x in own]
-        images, labels = paste(coin & quarter, *others, images, labels)
-    return images, labels
+        donors, donor_labels = (jnp.roll(x, -distance, 0) for x in (images, labels))
+        mixed, mixed_labels = paste(
+            coin & quarter, donors, donor_labels, mixed, mixed_labels
+        )
+    return mixed, mixed_labels
 
 
 def classmix(
