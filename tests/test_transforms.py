@@ -30,18 +30,14 @@ def noise(size, seed=0):
     return {"image": image, "label": rng.integers(0, 20, size, np.uint8)}
 
 
-def warp(example, geometry, crop):
-    matrix = transforms.crop_to_image(geometry, example["label"].shape)
+def apply(example, crop, **geometry):
+    """The crop by a geometry, whose size is that of the image unless it is given."""
+    size = {"size": example["label"].shape}
+    drawn = transforms.Geometry(**size | geometry)
     return {
-        "image": transforms.warp_image(example["image"], matrix, crop, fill=FILL),
-        "label": transforms.warp_label(example["label"], matrix, crop, ignore=IGNORE),
+        "image": transforms.warp_image(example["image"], drawn, crop, fill=FILL),
+        "label": transforms.warp_label(example["label"], drawn, crop, ignore=IGNORE),
     }
-
-
-def apply(example, crop, *, size=None, offset=(0, 0), **moves):
-    moves = {"angle": 0.0, "flip": False, "vflip": False} | moves
-    size = size or example["label"].shape
-    return warp(example, transforms.Geometry(size=size, offset=offset, **moves), crop)
 
 
 def make_random(crop, **options):
@@ -53,13 +49,13 @@ def came_from(geometry, size, crop):
     """The places (x, y) in the image that the crop's pixels show, step by step."""
     new = geometry.size
     y, x = np.mgrid[: crop[0], : crop[1]] + 0.5  # centers; edges are whole numbers
-    y, x = y + geometry.offset[0], x + geometry.offset[1]
     if geometry.flip:
-        x = new[1] - x
+        x = crop[1] - x
     if geometry.vflip:
-        y = new[0] - y
-    y = y * size[0] / new[0] - size[0] / 2
-    x = x * size[1] / new[1] - size[1] / 2
+        y = crop[0] - y
+    y, x = y + geometry.offset[0], x + geometry.offset[1]
+    y = y * size[0] / new[0] + geometry.start[0] - size[0] / 2
+    x = x * size[1] / new[1] + geometry.start[1] - size[1] / 2
     place = (x + 1j * -y) * np.exp(-1j * np.radians(geometry.angle))  # y upward
     return place.real + size[1] / 2 - 0.5, -place.imag + size[0] / 2 - 0.5
 
@@ -203,7 +199,7 @@ def test_any_size_is_a_resize(new):
 
 
 def test_nothing_of_the_image_in_the_crop():
-    found = apply(noise((20, 20)), (6, 8), offset=(100, -90))
+    found = apply(noise((20, 20)), (6, 8), offset=(100, 90), angle=1.0)
     assert (found["image"] == FILL).all()
     assert (found["label"] == IGNORE).all()
 
@@ -276,6 +272,18 @@ def test_scales_in_steps():
     assert {uneven.draw((10, 10), rng).size[0] for _ in range(99)} == {10, 11, 12, 13}
 
 
+def test_a_crop_is_where_it_was_drawn():
+    for old, new, side in itertools.product((7, 40, 101), (9, 40, 333), (5, 9)):
+        factor = new / old
+        for place in range(new - side + 1):
+            start, offset = transforms.place_crop(place, old=old, new=new)
+            assert start >= 0
+            assert 0 <= offset < (transforms.MARGIN + 1) * factor + 1
+            assert place - 1 < start * factor + offset <= place + 1e-9
+            if start:  # as far from the cut as interpolation reads
+                assert (offset + 0.5) / factor - 0.5 >= 0
+
+
 def test_draws():
     moves = {"scale": (0.5, 2.0), "rotate": 30.0, "flip": 0.5, "vflip": 0.2}
     random_crop = make_random((20, 20), **moves)
@@ -290,13 +298,18 @@ def test_draws():
     assert 0.45 < np.mean([draw.flip for draw in draws]) < 0.55
     assert 0.16 < np.mean([draw.vflip for draw in draws]) < 0.24
     small = [random_crop.draw((40, 50), rng) for _ in range(2000)]
-    for axis in (0, 1):
+    for axis, side in enumerate((40, 50)):
         room = np.array([draw.size[axis] - 20 for draw in small])
-        place = np.array([draw.offset[axis] for draw in small])
-        assert (place >= 0).all()
-        assert (place <= room).all()
+        start = np.array([draw.start[axis] for draw in small])
+        offset = np.array([draw.offset[axis] for draw in small])
+        place = start * (room + 20) / side + offset
+        assert (start >= 0).all()
+        assert (offset >= 0).all()
+        assert (place <= room + 1e-9).all()
         assert (place == 0).any()
-        assert (place == room).any()
+        assert (place > room - 1).any()
+        share = place[room >= 10] / room[room >= 10]
+        assert abs(share.mean() - 0.5) < 0.03
     assert random_crop.draw((40, 50), np.random.default_rng(1)) == random_crop.draw(
         (40, 50), np.random.default_rng(1)
     )

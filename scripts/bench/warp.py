@@ -2,13 +2,15 @@
 
     python scripts/bench/warp.py > warp.jsonl
 
-Decoding is left out. At each scale: `ours`, the crop's image as the loader makes it;
-`warp_affine`, OpenCV's warp of the crop alone; `whole`, the image resized and then
-cropped, as torchvision's and mmsegmentation's transforms do; labels by themselves; and
-`example`, all that is done for one example, with and without a limit on a class.
+Decoding is left out. At each scale: `ours`, the crop's image as the loader makes it,
+flipped too, and as where it is rotated; `warp_affine`, OpenCV's warp of the crop alone;
+`whole`, the image resized and then cropped, as torchvision's and mmsegmentation's
+transforms do; labels by themselves. Last, all that is done for an example at random
+scales, with and without a limit on a class.
 """
 
 import argparse
+import dataclasses
 import functools
 
 import cv2
@@ -26,7 +28,7 @@ NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 
 def main() -> None:
     """Prints a line for each scale, and one for examples of random scale."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crop", type=int, nargs=2, default=(769, 769))
     parser.add_argument("--rounds", type=int, default=101)
     args = parser.parse_args()
@@ -64,22 +66,33 @@ def contestants(
 ) -> timing.Contestants:
     """Ways to the same crop, in the middle of the scaled image."""
     new = (round(SIZE[0] * scale), round(SIZE[1] * scale))
-    offset = (max(new[0] - crop[0], 0) // 2, max(new[1] - crop[1], 0) // 2)
-    geometry = transforms.Geometry(
-        size=new, angle=0.0, flip=False, vflip=False, offset=offset
+    down, right = max(new[0] - crop[0], 0) // 2, max(new[1] - crop[1], 0) // 2
+    (top, rest_down), (left, rest_right) = (
+        transforms.place_crop(place, old=old, new=side)
+        for place, old, side in zip((down, right), SIZE, new, strict=True)
     )
-    matrix = transforms.crop_to_image(geometry, SIZE)
-    down, right = offset
+    geometry = transforms.Geometry(
+        size=new, start=(top, left), offset=(rest_down, rest_right)
+    )
+    flipped = dataclasses.replace(geometry, flip=True)
+    turned = dataclasses.replace(geometry, angle=1e-9)
+    matrix = transforms.crop_to_image(geometry, SIZE, crop)
 
     def whole():
         resized = cv2.resize(image, new[::-1], interpolation=cv2.INTER_LINEAR)
         return resized[down : down + crop[0], right : right + crop[1]].copy()
 
     return {
-        "ours": lambda: transforms.warp_image(image, matrix, crop, fill=(0, 0, 0)),
+        "ours": lambda: transforms.warp_image(image, geometry, crop, fill=(0, 0, 0)),
+        "ours_flip": lambda: transforms.warp_image(
+            image, flipped, crop, fill=(0, 0, 0)
+        ),
+        "ours_rotated": lambda: transforms.warp_image(
+            image, turned, crop, fill=(0, 0, 0)
+        ),
         "warp_affine": lambda: cv2.warpAffine(image, matrix, crop[::-1], flags=LINEAR),
         "whole": whole,
-        "ours_label": lambda: transforms.warp_label(label, matrix, crop, ignore=255),
+        "ours_label": lambda: transforms.warp_label(label, geometry, crop, ignore=255),
         "warp_affine_label": lambda: cv2.warpAffine(
             label, matrix, crop[::-1], flags=NEAREST, borderValue=255
         ),
