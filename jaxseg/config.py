@@ -82,10 +82,10 @@ class Data:
     keep_ratio: bool = False  # fitted into (height, width), either way up
     scale: tuple[float, float] = _field((0.5, 2.0), above=0, high=16)  # random resize
     scale_step: float = _field(0.0, low=0, high=16)  # from scale[0] up; 0: any between
-    flip: float = _field(0.5, low=0, high=1)  # probability of mirroring left and right
-    vflip: float = _field(0.0, low=0, high=1)  # probability of mirroring up and down
     # The largest share of one class in the counted pixels of a crop; 10 are tried.
     cat_max_ratio: float = _field(1.0, above=0, high=1)
+    flip: float = _field(0.5, low=0, high=1)  # probability of mirroring left and right
+    vflip: float = _field(0.0, low=0, high=1)  # probability of mirroring up and down
     mosaic: float = _field(0.0, low=0, high=1)  # probability: four images of the batch
     classmix: float = _field(0.0, low=0, high=1)  # probability: classes of another one
     photometric: bool = False  # mmsegmentation's PhotoMetricDistortion, at its limits
