@@ -3,9 +3,9 @@
 `:512x1024` (default) and `:769` are the two published 40,000-step recipes of
 mmsegmentation (configs/deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-*.py), which
 reach 79.1 and 78.6 mIoU there, with its ASPP of 512 channels, auxiliary head of weight
-0.4, SGD at 0.01 and a polynomial schedule down to 1e-4. Left out: the deep stem's
-weights (ResNetV1c; these are torchvision's), its limit on a class's share of a crop,
-and its test at a resized 2049x1025 in sliding windows; images are evaluated whole.
+0.4, SGD at 0.01, a polynomial schedule down to 1e-4 and its augmentation. Left out: the
+deep stem's weights (ResNetV1c; these are torchvision's), and for `:769` its test at a
+resized 2049x1025 in sliding windows; images are evaluated whole.
 
 config.data.root holds leftImg8bit/ and gtFine/.
 """
@@ -30,9 +30,10 @@ def get_config(variant: str = "512x1024") -> config_lib.Config:
     config.data.crop = crops[config_lib.check_variant(variant, crops)]
     config.model.align_corners = variant == "769"
     config.data.scale = (0.5, 2.0)
-    config.data.brightness = 0.125  # mmcv's PhotoMetricDistortion: 32 of 255
-    config.data.contrast = config.data.saturation = 0.5
-    config.data.hue = 0.05
+    if variant == "769":
+        config.data.resize, config.data.keep_ratio = (1025, 2049), True
+    config.data.cat_max_ratio = 0.75
+    config.data.photometric = True
     config.data.workers = 8
     config.train.steps = 40_000
     config.train.batch_size = 8

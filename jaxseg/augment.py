@@ -1,14 +1,73 @@
-"""Arithmetic on images on the device: color changes and normalization.
+"""What a step does to its batch before the network sees it: mixing, colors, holes.
 
-Images are float32 [B H W 3], RGB in 0..255 until `normalize`.
+Images are [B H W 3], RGB in 0..255 until `normalize`; labels are int32 [B H W]. The
+geometry of each image is done before, on the host (data/transforms.py).
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
-# RGB to luma and two chroma axes (YIQ), in which a change of hue is a rotation.
-_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+from jaxseg import augment_color, augment_mix, augment_policy
+from jaxseg import config as config_lib
+
+COLORS = ("brightness", "contrast", "saturation", "hue")
+
+
+def step_keys(seed: int, step: int | Int[Array, ""]) -> tuple[Array, Array]:
+    """The keys of a step: for `augment`, and for the network's dropout."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return keys[0], keys[1]
+
+
+def augment(
+    key: Array,
+    images: Num[Array, "b h w 3"],
+    labels: Int[Array, "b h w"],
+    *,
+    data: config_lib.Data,
+    ignore: int,
+) -> tuple[Num[Array, "b h w 3"], Int[Array, "b h w"]]:
+    """Images, still in 0..255, and labels, changed in the ways that the config names.
+
+    Each way has a key of its own, so that switching it on leaves the draws of others.
+    """
+    if data.augment == "none":
+        return images, labels
+    keys = jax.random.split(key, 7)
+    if data.mosaic:
+        images, labels = augment_mix.mosaic(
+            keys[0], images, labels, probability=data.mosaic
+        )
+    if data.classmix:
+        images, labels = augment_mix.classmix(
+            keys[1], images, labels, probability=data.classmix, ignore=ignore
+        )
+    if data.photometric:
+        images = augment_color.photometric_distortion(keys[2], images)
+    limits = {name: getattr(data, name) for name in COLORS}
+    if any(limits.values()):
+        images = augment_color.random_color(keys[3], images, **limits)
+    if data.randaug_ops:
+        images = augment_policy.randaugment(
+            keys[4], images, num_ops=data.randaug_ops, magnitude=data.randaug_magnitude
+        )
+    if data.blur:
+        images = augment_color.random_blur(
+            keys[5], images, probability=data.blur, sigma=data.blur_sigma
+        )
+    if data.cutout:
+        images, labels = augment_mix.cutout(
+            keys[6],
+            images,
+            labels,
+            probability=data.cutout,
+            holes=data.cutout_holes,
+            size=data.cutout_size,
+            fill=data.mean,
+            ignore=ignore if data.cutout_ignore else None,
+        )
+    return images, labels
 
 
 def normalize(
@@ -19,53 +78,3 @@ def normalize(
 ) -> Float[Array, "b h w 3"]:
     """(images - mean) / std in float32; mean and std are RGB in 0..255."""
     return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(std)
-
-
-def random_color(
-    key: Array,
-    images: Num[Array, "b h w 3"],
-    *,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-) -> Float[Array, "b h w 3"]:
-    """Draws a change of color for each image and applies it.
-
-    The arguments are the largest relative changes, and the largest shift of hue in
-    turns.
-    """
-    limits = jnp.array([brightness, contrast, saturation, hue])
-    change = jax.random.uniform(key, (len(images), 4), minval=-limits, maxval=limits)
-    return color(
-        images,
-        brightness=1 + change[:, 0],
-        contrast=1 + change[:, 1],
-        saturation=1 + change[:, 2],
-        hue=change[:, 3],
-    )
-
-
-def color(
-    images: Num[Array, "b h w 3"],
-    *,
-    brightness: Float[Array, " b"],
-    contrast: Float[Array, " b"],
-    saturation: Float[Array, " b"],
-    hue: Float[Array, " b"],
-) -> Float[Array, "b h w 3"]:
-    """Scales by brightness, about the mean by contrast, about gray by saturation.
-
-    Then turns the hue by a fraction of a full turn (in YIQ) and clips to 0..255.
-    """
-    to_yiq = jnp.array(_TO_YIQ)
-    x = images.astype(jnp.float32) * brightness[:, None, None, None]
-    luma = x @ to_yiq[0]
-    mean = luma.mean((1, 2))[:, None, None, None]
-    x = mean + (x - mean) * contrast[:, None, None, None]
-    angle = 2 * jnp.pi * hue
-    cos, sin = saturation * jnp.cos(angle), saturation * jnp.sin(angle)
-    zero, one = jnp.zeros_like(cos), jnp.ones_like(cos)
-    turn = jnp.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], -1)
-    matrix = jnp.linalg.inv(to_yiq) @ turn.reshape(-1, 3, 3) @ to_yiq
-    return jnp.clip(jnp.einsum("bij,bhwj->bhwi", matrix, x), 0, 255)

@@ -80,14 +80,35 @@ class Data:
     crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
     workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
     on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example
+    # What follows, to `cutout_ignore`, is done in this order and to training images
+    # alone; evaluation takes each image as it is, at its own size.
     augment: str = _field("standard", choices=("standard", "none"))  # none: as they are
-    scale: tuple[float, float] = _field((0.5, 2.0), above=0, high=16)  # random resize
-    flip: float = _field(0.5, low=0, high=1)  # probability of mirroring left and right
     rotate: float = _field(0.0, low=0, high=180)  # largest angle, degrees
+    # To this size, before `scale`: (shorter side,), or (height, width); (): as it is.
+    resize: tuple[int, ...] = _field((), low=1, high=16384)
+    keep_ratio: bool = False  # fitted into (height, width), either way up
+    scale: tuple[float, float] = _field((0.5, 2.0), above=0, high=16)  # random resize
+    scale_step: float = _field(0.0, low=0, high=16)  # from scale[0] up; 0: any between
+    # The largest share of one class in the counted pixels of a crop; 10 are tried.
+    cat_max_ratio: float = _field(1.0, above=0, high=1)
+    flip: float = _field(0.5, low=0, high=1)  # probability of mirroring left and right
+    vflip: float = _field(0.0, low=0, high=1)  # probability of mirroring up and down
+    mosaic: float = _field(0.0, low=0, high=1)  # probability: four images of the batch
+    classmix: float = _field(0.0, low=0, high=1)  # probability: classes of another one
+    photometric: bool = False  # mmsegmentation's PhotoMetricDistortion, at its limits
     brightness: float = _field(0.0, low=0, high=1)  # largest relative change
     contrast: float = _field(0.0, low=0, high=1)
     saturation: float = _field(0.0, low=0, high=1)
     hue: float = _field(0.0, low=0, high=0.5)  # largest shift, in turns
+    randaug_ops: int = _field(0, low=0, high=8)  # RandAugment's N, of colors alone
+    randaug_magnitude: float = _field(9.0, low=0, high=30)  # RandAugment's M
+    blur: float = _field(0.0, low=0, high=1)  # probability of a Gaussian blur
+    blur_sigma: tuple[float, float] = _field((0.1, 2.0), above=0, high=16)  # pixels
+    cutout: float = _field(0.0, low=0, high=1)  # probability of holes
+    cutout_holes: int = _field(1, low=1, high=64)
+    # Smallest and largest side of a hole over that of the crop.
+    cutout_size: tuple[float, float] = _field((0.1, 0.5), above=0, high=1)
+    cutout_ignore: bool = False  # labels in the holes count nowhere; else they stay
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # RGB in 0..255
     std: tuple[float, float, float] = _field((58.395, 57.12, 57.375), above=0)
     # The rest is for `synthetic` alone.

@@ -91,9 +91,15 @@ def make_train_step(
     kept = KEEP[config.train.keep]
 
     def train_step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        color_key, dropout_key = jax.random.split(key)
-        images = _augment(color_key, batch["images"], config.data)
+        key, dropout_key = augment.step_keys(config.seed, state.step)
+        images, labels = augment.augment(
+            key,
+            batch["images"],
+            batch["labels"],
+            data=config.data,
+            ignore=config.loss.ignore,
+        )
+        images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
 
         def features_of(params):
             model = names.merge(graphdef, {**state.variables, **params})
@@ -102,7 +108,7 @@ def make_train_step(
 
         def loss_of(params):
             output, stats = kept(features_of)(params)
-            value, predictions = _total_loss(output, batch["labels"], config)
+            value, predictions = _total_loss(output, labels, config)
             return value, (predictions, stats)
 
         grad_of = jax.value_and_grad(loss_of, has_aux=True)
@@ -110,7 +116,7 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
         confusion = metrics.confusion_matrix(
-            batch["labels"],
+            labels,
             predictions,
             num_classes=len(state.window["confusion"]),
             ignore=config.loss.ignore,
@@ -163,17 +169,6 @@ def make_eval_step(
         )
 
     return jax.jit(eval_step, out_shardings=sharding.replicated(mesh))
-
-
-def _augment(key: Array, images: Array, data: config_lib.Data) -> Array:
-    """Changed colors where the config asks for them, then normalized."""
-    limits = {
-        name: getattr(data, name)
-        for name in ("brightness", "contrast", "saturation", "hue")
-    }
-    if data.augment != "none" and any(limits.values()):
-        images = augment.random_color(key, images, **limits)
-    return augment.normalize(images, mean=data.mean, std=data.std)
 
 
 def _total_loss(

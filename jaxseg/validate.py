@@ -132,8 +132,27 @@ def _check_loss(config: config_lib.Config) -> None:
 
 
 def _check_data(config: config_lib.Config) -> None:
-    data = config.data
-    if data.scale[0] > data.scale[1]:
+    data, batch_size = config.data, config.train.batch_size
+    for name in ("scale", "blur_sigma", "cutout_size"):
+        low, high = getattr(data, name)
+        if low > high:
+            raise errors.UserError(
+                f"config.data.{name}={low, high} must be (smallest, largest)"
+            )
+    if data.scale_step > data.scale[1] - data.scale[0]:
         raise errors.UserError(
-            f"config.data.scale={data.scale} must be (smallest, largest)"
+            f"config.data.scale_step={data.scale_step} leaves one scale of "
+            f"config.data.scale={data.scale}; make it smaller, or 0 for any between"
         )
+    if len(data.resize) > 2 or (data.keep_ratio and len(data.resize) < 2):
+        wanted = "(height, width)" if data.keep_ratio else "(side,) or (height, width)"
+        raise errors.UserError(
+            f"config.data.resize={data.resize} must be {wanted} "
+            f"with config.data.keep_ratio={data.keep_ratio}"
+        )
+    for name, needed in (("mosaic", 4), ("classmix", 2)):
+        if getattr(data, name) and data.augment != "none" and batch_size < needed:
+            raise errors.UserError(
+                f"config.data.{name}={getattr(data, name)} mixes {needed} images of a "
+                f"batch, but config.train.batch_size={batch_size}"
+            )

@@ -14,7 +14,9 @@ STEPS, BATCH, SIZE, CLASSES = 5, 8, 64, 3
 
 def main(path: str) -> None:
     settings = config.Config()
-    settings.data.brightness = 0.2
+    settings.data = config.Data(
+        mosaic=0.5, classmix=0.5, brightness=0.2, photometric=True, blur=0.5, cutout=0.5
+    )
     settings.optim.lr = 0.01
     settings.train.log_every = 1
     settings.loss.ohem_threshold, settings.loss.ohem_min_kept = 0.01, 1000

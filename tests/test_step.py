@@ -12,10 +12,19 @@ from jaxseg.models import build, names
 
 
 def make(
-    freeze=(), freeze_bn=False, optimizer="adamw", log_every=5, keep="all", **loss
+    *,
+    freeze=(),
+    freeze_bn=False,
+    optimizer="adamw",
+    log_every=5,
+    keep="all",
+    loss=None,
+    data=None,
 ):
-    """(jitted step, first state) of a tiny FCN."""
-    settings = config.Config(loss=config.Loss(**loss))
+    """(jitted step, first state) of a tiny FCN; `loss` and `data` are settings."""
+    settings = config.Config(
+        loss=config.Loss(**loss or {}), data=config.Data(**data or {})
+    )
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
     settings.train.log_every = log_every
@@ -157,7 +166,7 @@ def test_what_is_kept_changes_no_result(batch, keep):
 )
 def test_other_losses(batch, loss):
     """They change the gradient, and the confusion matrix is that of the same logits."""
-    (plain_step, state), (other_step, other) = make(), make(**loss)
+    (plain_step, state), (other_step, other) = make(), make(loss=loss)
     before = copied(state.params)
     state, plain = plain_step(state, batch)
     other, found = other_step(other, batch)
@@ -194,3 +203,41 @@ def test_the_loss_of_both_heads():
     assert 9 < num_hard < 128
     assert float(value) == pytest.approx(float(expected), rel=1e-6)
     np.testing.assert_array_equal(predictions, resize.resize(main, (16, 16)).argmax(-1))
+EVERYTHING = {
+    **{"mosaic": 0.5, "classmix": 0.5, "cutout": 0.5, "cutout_ignore": True},
+    **{"photometric": True, "randaug_ops": 2, "blur": 0.5},
+    **{"contrast": 0.2, "saturation": 0.2, "hue": 0.05},
+}
+
+
+def test_a_step_with_all_augmentations(batch):
+    train_step, state = make(log_every=1, data=EVERYTHING)
+    before, counted = copied(state.params), []
+    for _ in range(3):
+        state, found = train_step(state, batch)
+        assert np.isfinite(found["loss"])
+        counted.append(int(found["confusion"].sum()))
+    assert len(set(counted)) > 1  # holes of each step's own count nowhere
+    assert max(counted) < 4 * 32 * 32
+    for name, value in state.params.items():
+        assert np.isfinite(value).all(), name
+        assert (before[name] != value).any(), name
+
+
+@pytest.mark.slow
+def test_training_with_all_augmentations():
+    """Stripes across, stripes down and plain tiles are told apart all the same."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, (8, 2, 2)).repeat(32, 1).repeat(32, 2).astype(np.int32)
+    y, x = np.mgrid[:64, :64] // 4 % 2 * 150
+    light = np.choose(labels, [y, x, 75 + 0 * x])[..., None]
+    images = (light + rng.integers(0, 50, (8, 64, 64, 3))).astype(np.uint8)
+    batch = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
+    train_step, state = make(log_every=20, data=EVERYTHING)
+    right = []
+    for _ in range(200):
+        state, found = train_step(state, batch)
+        confusion = np.asarray(found["confusion"])
+        right.append(np.trace(confusion) / confusion.sum())
+    assert right[0] < 0.5
+    assert right[-1] > 0.65

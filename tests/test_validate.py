@@ -114,6 +114,9 @@ def test_no_name_is_near():
         ("loss__ohem_min_kept", 0, "at least 1"),
         ("loss__dice_weight", -1.0, "at least 0"),
         ("data__hue", 0.6, "at most 0.5"),
+        ("data__cat_max_ratio", 0.0, "greater than 0"),
+        ("data__randaug_magnitude", 31.0, "at most 30"),
+        ("data__cutout_holes", 0, "at least 1"),
         ("eval__every", -1, "at least 0"),
     ],
 )
@@ -166,6 +169,22 @@ def test_ranges_of_items(name, value, item):
             ["config.loss.ohem_min_kept=100000", "config.data.crop=(128, 128)"],
         ),
         ({"data__scale": (2.0, 0.5)}, ["config.data.scale=(2.0, 0.5)"]),
+        ({"data__blur_sigma": (2.0, 0.1)}, ["config.data.blur_sigma=(2.0, 0.1)"]),
+        ({"data__cutout_size": (0.5, 0.1)}, ["config.data.cutout_size=(0.5, 0.1)"]),
+        ({"data__scale_step": 1.6}, ["config.data.scale_step=1.6", "(0.5, 2.0)"]),
+        ({"data__resize": (1, 2, 3)}, ["config.data.resize=(1, 2, 3)", "(side,)"]),
+        (
+            {"data__resize": (520,), "data__keep_ratio": True},
+            ["config.data.resize=(520,) must be (height, width)", "keep_ratio=True"],
+        ),
+        (
+            {"data__mosaic": 0.5, "train__batch_size": 3},
+            ["config.data.mosaic=0.5", "4 images", "config.train.batch_size=3"],
+        ),
+        (
+            {"data__classmix": 0.5, "train__batch_size": 1},
+            ["config.data.classmix=0.5", "2 images", "config.train.batch_size=1"],
+        ),
     ],
 )
 def test_contradictions(settings, words):
@@ -182,6 +201,11 @@ def test_contradictions(settings, words):
         {"optim__schedule": "exponential", "optim__end_lr": 1e-5},
         {"optim__schedule": "step", "optim__milestones": (10, 20)},
         {"data__scale": (1.0, 1.0)},
+        {"data__scale_step": 1.5},
+        {"data__resize": (520,)},
+        {"data__resize": (512, 2048), "data__keep_ratio": True},
+        {"data__mosaic": 1.0, "data__classmix": 1.0, "train__batch_size": 4},
+        {"data__mosaic": 1.0, "data__augment": "none", "train__batch_size": 1},
         {"loss__class_weights": (0.0, 1.0), "model__num_classes": 2},
         {"loss__ohem_threshold": 0.7, "loss__ohem_min_kept": 128 * 128 - 1},
         {"optim__end_lr": 0.01},

@@ -41,16 +41,7 @@ def train_batches(
         source = sources.SkipUnreadable(source)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     if data.augment != "none":
-        dataset = dataset.random_map(
-            transforms.RandomCrop(
-                crop=data.crop,
-                scale=data.scale,
-                rotate=data.rotate,
-                flip=data.flip,
-                fill=tuple(round(value) for value in data.mean),
-                ignore=ignore,
-            )
-        )
+        dataset = dataset.random_map(transforms.RandomCrop(data=data, ignore=ignore))
     dataset = dataset.batch(  # endless; but else grain rounds its length in floats
         batch_size, drop_remainder=True, batch_fn=_stack
     )

@@ -1,0 +1,63 @@
+"""What all programs of the command line share: --config, exit codes, errors in a line.
+
+A program defines its own flags and calls `run`.
+"""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxseg import config as config_lib
+from jaxseg import errors, validate, xla
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a .py file.")
+
+_BAD_FLAGS = (
+    *(flags.Error, errors.UserError, AttributeError, KeyError, OSError, TypeError),
+)
+
+
+def run(program: Callable[[config_lib.Config], None]) -> None:
+    """Runs a program on the config of the flags and ends the process.
+
+    Status 0 if it is done, or preempted with all saved; 1 at the user's mistake, 2 at a
+    bad flag, both told in one line. May start the process once more (xla.py).
+    """
+    xla.use_huge_pages()
+    app.run(lambda argv: _run(program), flags_parser=_parse)
+
+
+def _run(program: Callable[[config_lib.Config], None]) -> int:
+    logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
+    try:
+        validate.validate(CONFIG.value)
+        program(CONFIG.value)
+    except errors.UserError as error:
+        return _tell(str(error))
+    except OSError as error:  # a full disk, a file where a folder should be, no right
+        if error.filename is None and error.errno is None:
+            raise
+        return _tell(str(error))
+    return 0
+
+
+def _tell(error: str) -> int:
+    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a bad one ends the program with status 2 and one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if flags.FLAGS["config"].value is None:
+            raise flags.Error("--config=FILE is missing, for example configs/folder.py")
+        CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here
+        if len(rest) > 1:
+            raise flags.Error(f"unknown argument {rest[1]!r}; flags begin with --")
+    except _BAD_FLAGS as error:
+        _tell(str(error.args[0] if error.args else error))
+        sys.exit(2)
+    return rest
