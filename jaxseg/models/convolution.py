@@ -129,14 +129,14 @@ def _sum_of_taps_forward(steps, x, kernel):
 def _sum_of_taps_backward(steps, saved, slope):
     """JAX's own derivative for the kernel would keep a copy of `x` for every tap."""
     x, kernel = saved
-    _, vjp = jax.vjp(lambda x: _add_taps(steps, x, kernel), x)
     rows, columns = _shifts(steps, x, kernel)
 
-    def add_row(y, sums):
-        slope_row = slope[:, y]
+    def add_row(i, sums):
+        image, y = i // slope.shape[1], i % slope.shape[1]
+        slope_row = slope[image, y]
         return [
             [
-                old + (x[:, row.start + y * steps[0][0]][:, column] * slope_row).sum(0)
+                old + x[image, row.start + y * steps[0][0]][column] * slope_row
                 for old, column in zip(old_row, columns, strict=True)
             ]
             for old_row, row in zip(sums, rows, strict=True)
@@ -144,9 +144,21 @@ def _sum_of_taps_backward(steps, saved, slope):
 
     dtype = jnp.promote_types(x.dtype, jnp.float32)  # in bfloat16 long sums stand still
     zeros = [[jnp.zeros(slope.shape[2:], dtype) for _ in columns] for _ in rows]
-    sums = jax.lax.fori_loop(0, slope.shape[1], add_row, zeros)
+    sums = jax.lax.fori_loop(0, len(x) * slope.shape[1], add_row, zeros)
     kernel_slope = jnp.array(sums).sum(2)[:, :, None].astype(kernel.dtype)
-    return *vjp(slope), kernel_slope
+    return _image_slope(steps, x, kernel, slope), kernel_slope
+
+
+def _image_slope(steps, x, kernel, slope):
+    """The gradient for the image: the slope, spread out, through the turned kernel."""
+    sizes = x.shape[1:3], slope.shape[1:3], kernel.shape[:2]
+    pads = [
+        (d * (k - 1), n - stride * (m - 1) - 1, stride - 1)
+        for n, m, k, stride, d in zip(*sizes, *steps, strict=True)
+    ]
+    around = [(0, 0, 0), *pads, (0, 0, 0)]
+    spread = jax.lax.pad(slope, jnp.zeros((), slope.dtype), around)
+    return _add_taps(((1, 1), steps[1]), spread, kernel[::-1, ::-1])
 
 
 _sum_of_taps.defvjp(_sum_of_taps_forward, _sum_of_taps_backward)

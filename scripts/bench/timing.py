@@ -20,11 +20,14 @@ Contestants = dict[str, Callable[[], object]]
 def interleave(contestants: Contestants, *, rounds: int = 7) -> dict[str, float]:
     """The median time of each in milliseconds; one round before is not counted.
 
-    A contestant returns only when its result is there.
+    A contestant returns only when its result is there. Each has one turn more before
+    every one that counts, as in a loop of its own: after another's, its memory comes
+    from the system anew, and caches and threads are the other's.
     """
     times = {name: [] for name in contestants}
     for i in range(rounds + 1):
         for name, run in contestants.items():
+            run()
             begin = time.perf_counter()
             run()
             if i:
