@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 # Values of a band, then the fewest and most rows. On the CPU a band should stay in the
 # cache, but 1 to 3 rows take twice the time of 6; its rows are unrolled. Elsewhere it
 # should keep the whole device busy.
-_LIMITS = {"cpu": (1 << 18, 6, 32)}
+_LIMITS = {"cpu": (1 << 17, 6, 32)}
 _LIMITS_ELSEWHERE = (1 << 26, 1, 1 << 16)
 
 
