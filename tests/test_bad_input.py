@@ -63,7 +63,7 @@ def empty_split(root):
     [
         value_outside_the_map,
         label_of_another_size,
-        truncated_jpeg,
+        pytest.param(truncated_jpeg, marks=SLOW),
         image_without_label,
         empty_split,
     ],
@@ -94,7 +94,11 @@ def test_data(tmp_path, spoil):
             ["--config.model.num_classes=4"], "the data set has 9", marks=SLOW
         ),
         (["--config.freeze=bakbone"], "'bakbone', which is no part"),
-        (["--config.pretrained.path=torchvision/resnet500"], "torchvision/resnet50"),
+        pytest.param(
+            ["--config.pretrained.path=torchvision/resnet500"],
+            "torchvision/resnet50",
+            marks=SLOW,
+        ),
         (["--mode=eval"], "train there first"),
         pytest.param(["--mode=predict"], "needs --input", marks=SLOW),
     ],

@@ -38,6 +38,7 @@ def test_train_then_go_on(trained):
     assert saved["model"]["num_classes"] == 9
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_evaluated_again(trained):
     workdir, *_ = trained
     before = program.rows(workdir)

@@ -177,6 +177,7 @@ def test_what_is_kept_changes_no_result(batch, keep):
     assert float(found["grad_norm"]) == pytest.approx(norm, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss", [{"ohem_threshold": 0.01, "ohem_min_kept": 500}, {"dice_weight": 2.0}]
 )

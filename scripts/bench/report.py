@@ -6,8 +6,10 @@ The plot (it needs the extra `viz`) shows every case's ratio to the faster peer.
 """
 
 import argparse
+import importlib
 import json
 import pathlib
+from typing import Any
 
 _MACHINE = ("device", "cores", "system", "jax", "peak_tflops")
 
@@ -38,7 +40,7 @@ def print_table(rows: list[dict]) -> None:
     print()
 
 
-def flatten(row: dict) -> dict[str, object]:
+def flatten(row: dict) -> dict[str, Any]:
     """{"ms": {"ours": 1}} as {"ms ours": 1}; the machine left out."""
     flat = {}
     for name, value in row.items():
@@ -65,8 +67,7 @@ def label(row: dict[str, object]) -> str:
 
 def plot(ratios: dict[str, float], path: pathlib.Path) -> None:
     """Bars of time over the peer's: left of 1 is faster."""
-    from matplotlib import pyplot
-
+    pyplot = importlib.import_module("matplotlib.pyplot")
     figure, axes = pyplot.subplots(figsize=(8, 0.3 * len(ratios) + 1))
     colors = ["tab:blue" if ratio <= 1 else "tab:orange" for ratio in ratios.values()]
     bars = axes.barh(list(ratios), list(ratios.values()), color=colors)
