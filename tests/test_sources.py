@@ -112,3 +112,13 @@ def test_sources_can_be_pickled(tmp_path, rgb, indices):
         assert copy.name(1) == source.name(1)
         for key in ("image", "label"):
             np.testing.assert_array_equal(copy[1][key], source[1][key])
+
+
+@pytest.mark.parametrize(("count", "kept"), [(3, True), (60_000, False)])
+def test_few_scenes_are_rendered_once(count, kept):
+    scenes = sources.Scenes(count, 0, (16, 24), "day")
+    first, again = scenes[1], scenes[1]
+    assert (first["image"] is again["image"]) == kept
+    np.testing.assert_array_equal(first["image"], again["image"])
+    with pytest.raises(ValueError, match="read-only"):
+        first["image"][0] = 0

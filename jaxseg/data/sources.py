@@ -140,12 +140,15 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """Rendered street scenes; see synthetic.py."""
+    """Rendered street scenes (synthetic.py), kept where all of them take 64 MiB."""
 
     count: int
     seed: int
     size: tuple[int, int]
     domain: str
+    _kept: dict[int, Example] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return self.count
@@ -155,9 +158,14 @@ class Scenes:
         return f"{self.domain}_{self.seed}_{index:05d}"
 
     def __getitem__(self, index: int) -> Example:
+        if index in self._kept:
+            return self._kept[index]
         image, label = synthetic.render(
             index, seed=self.seed, size=self.size, domain=self.domain
         )
+        image.flags.writeable = label.flags.writeable = False
+        if self.count * (image.nbytes + label.nbytes) <= 64 << 20:
+            self._kept[index] = {"image": image, "label": label}
         return {"image": image, "label": label}
 
 
