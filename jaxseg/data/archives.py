@@ -17,9 +17,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxseg import errors
 
-MAX_BYTES = (
-    512 * 1024**2
-)  # of a member; COCO's largest list of objects has about 450 MiB
+# The most that a member may hold; COCO's largest list of objects has about 450 MiB.
+MAX_BYTES = 512 * 1024**2
 
 _LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")  # magic, flags, method, name, extra
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
