@@ -151,7 +151,7 @@ def metadata(plan: Plan) -> dict:
 def read_example(plan: Plan, source: sources.Files, index: int) -> Example:
     """Key and features. Raises UserError for whatever would stop a training."""
     example = source[index]
-    image_file, label_file = source.pairs[index]
+    image_file, _ = source.pairs[index]
     size = example["label"].shape
     if plan.size not in (None, size):
         raise errors.UserError(

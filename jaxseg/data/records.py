@@ -4,10 +4,11 @@ TFDS finds and splits the records and takes their fields apart; images and label
 decoded here. Nothing of it needs TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxseg import config as config_lib
@@ -40,13 +41,8 @@ class Prepared:
     def __init__(self, data: config_lib.Data, known: Mapping[str, schema.Classes]):
         tfds = import_tfds()
         self.path = _find(pathlib.Path(data.root), data.tfds_name)
-        try:
+        with _told_as(str(self.path)):
             self.builder = tfds.builder_from_directory(self.path)
-        except Exception as error:  # TFDS raises whatever it stumbles over
-            raise errors.UserError(
-                f"{self.path} cannot be read by TensorFlow Datasets ({_told(error)}); "
-                "prepare it again"
-            ) from error
         self.images = {  # how many channels each of the features has
             key: feature.shape[-1]
             for key, feature in self.builder.info.features.items()
@@ -79,18 +75,25 @@ class Prepared:
                 f"config.data.val_split may be {', '.join(splits)}, or a slice such as "
                 "train[:90%]"
             ) from error
-        keys, label_map = (self.image_key, self.label_key), self.classes.label_map(ignore)
-        return Records(records, f"{self.builder.info.full_name} {name}", keys, label_map)
+        called = f"{self.builder.info.full_name} {name}"
+        with _told_as(called):
+            count = len(records)
+        keys, label_map = (
+            (self.image_key, self.label_key),
+            self.classes.label_map(ignore),
+        )
+        return Records(records, count, called, keys, label_map)
 
     def _find_key(self, field: str, given: str, *, channels: int) -> str:
         """The feature that the config names, or the only one of so many channels."""
-        fit = [key for key, found in self.images.items() if found == channels]
+        fit = [key for key, count in self.images.items() if count == channels]
         if given in self.images:
             return given
         if given or len(fit) != 1:
+            found = ", ".join(sorted(self.images)) or "none of its features"
             raise errors.UserError(
-                f"config.data.{field}={given!r} names no image of {self.path}; "
-                f"it may be {', '.join(self.images) or 'none, for there are no images'}"
+                f"config.data.{field}={given!r} names no image of {self.path}; it may "
+                f"be {found}"
             )
         return fit[0]
 
@@ -100,7 +103,9 @@ class Prepared:
         if path:
             return folder.read_classes(pathlib.Path(path))
         metadata = self.path / METADATA
-        if metadata.exists() and "names" in json.loads(metadata.read_text()):
+        with _told_as(str(metadata)):
+            ours = metadata.exists() and "names" in json.loads(metadata.read_text())
+        if ours:
             return folder.read_classes(metadata)
         if self.builder.info.name in known:
             return known[self.builder.info.name]
@@ -114,26 +119,25 @@ class Prepared:
 class Records:
     """A split's examples, by the numbers that TFDS gives them."""
 
-    records: Sequence[Mapping[str, Any]]  # of encoded files
+    records: Any  # a sequence of TFDS: features by key, images as encoded files
+    count: int
     called: str
     keys: tuple[str, str]  # of image and label
     label_map: sources.LabelMap
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self.count
 
     def name(self, index: int) -> str:
         """Data set, split and number."""
         return f"{self.called} {index}"
 
     def __getitem__(self, index: int) -> sources.Example:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
         name = self.name(index)
-        try:
+        with _told_as(name):
             record = self.records[index]
-        except Exception as error:  # the library raises whatever it stumbles over
-            raise errors.UserError(
-                f"{name} cannot be read ({_told(error)}); prepare the data set again"
-            ) from error
         image_file, label_file = (
             encoded.InMemory(f"{name} {key}", record[key]) for key in self.keys
         )
@@ -162,7 +166,8 @@ def _find(root: pathlib.Path, name: str) -> pathlib.Path:
     if found:
         names = ", ".join(path.relative_to(root).as_posix() for path in found)
         raise errors.UserError(
-            f"{top} holds several data sets; set config.data.tfds_name to one of {names}"
+            f"{top} holds several data sets; set config.data.tfds_name to one of "
+            f"{names}"
         )
     raise errors.UserError(
         f"{top} holds no data set of TensorFlow Datasets (no {INFO}); set "
@@ -171,5 +176,14 @@ def _find(root: pathlib.Path, name: str) -> pathlib.Path:
     )
 
 
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+@contextlib.contextmanager
+def _told_as(name: str) -> Iterator[None]:
+    """Turns whatever TFDS and its readers stumble over into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise errors.UserError(
+            f"{name} cannot be read by TensorFlow Datasets ({reason}); prepare the "
+            "data set again"
+        ) from error
