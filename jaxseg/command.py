@@ -29,7 +29,7 @@ def run(program: Callable[[config_lib.Config], None]) -> None:
     app.run(lambda argv: _run(lambda: _configured(program)), flags_parser=_parse)
 
 
-def run_without_config(program: Callable[[], None]) -> None:
+def run_without_config(program: Callable[[], object]) -> None:
     """Runs a program that has no --config and ends the process as `run` does."""
     delattr(flags.FLAGS, CONFIG.name)
     app.run(lambda argv: _run(program), flags_parser=_parse_plain)
@@ -40,7 +40,7 @@ def _configured(program: Callable[[config_lib.Config], None]) -> None:
     program(CONFIG.value)
 
 
-def _run(program: Callable[[], None]) -> int:
+def _run(program: Callable[[], object]) -> int:
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
     try:
         program()

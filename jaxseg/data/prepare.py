@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import filelock
 from absl import flags
@@ -99,11 +99,11 @@ def _open(
                 f"--splits={','.join(splits)} must be of those that {dataset} has in "
                 f"--source={source}: {', '.join(known)}"
             )
-        files = {_tfds_name(name): opened.split(name) for name in splits}
+        found = {_tfds_name(name): opened.split(name) for name in splits}
     except errors.UserError as error:
         told = str(error).replace("config.data.root", "--source")
         raise errors.UserError(told) from error
-    return classes, files
+    return classes, cast(dict[str, sources.Files], found)
 
 
 def _tfds_name(split: str) -> str:
@@ -162,7 +162,7 @@ if __name__ == "__main__":
     _SPLITS = flags.DEFINE_list("splits", [], "Which; default: train, val and test.")
     _NAME = flags.DEFINE_string("name", "", "In TFDS; default: that of --dataset.")
     _WORKERS = flags.DEFINE_integer(
-        "workers", os.cpu_count(), "Threads that decode and encode.", lower_bound=1
+        "workers", os.cpu_count() or 1, "Threads that decode and encode.", lower_bound=1
     )
     command.run_without_config(
         lambda: run(
@@ -173,6 +173,6 @@ if __name__ == "__main__":
             labels=_LABELS.value,
             splits=_SPLITS.value,
             name=_NAME.value,
-            workers=_WORKERS.value,
+            workers=_WORKERS.value or 1,
         )
     )
