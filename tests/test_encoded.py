@@ -8,8 +8,8 @@ import official_files
 import pytest
 from PIL import Image
 
-from jaxseg import errors
-from jaxseg.data import encoded
+from jaxseg import config, errors
+from jaxseg.data import encoded, transforms
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (17, 13, 3), np.uint8)
@@ -28,6 +28,23 @@ def test_raw_is_netpbm():
         found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         found = found[..., ::-1] if pixels.ndim == 3 else found
         np.testing.assert_array_equal(found, pixels)
+
+
+def test_views_are_cropped_as_copies_are():
+    """Read-only memory is nothing that OpenCV or NumPy would stumble over."""
+    crop = transforms.RandomCrop(data=config.Data(crop=(16, 8), rotate=9), ignore=255)
+    views = {
+        "image": encoded.read_image(in_memory(encoded.encode_raw(IMAGE))),
+        "label": encoded.read_indices(in_memory(encoded.encode_raw(LABEL))),
+    }
+    for seed in range(8):
+        found, expected = (
+            crop.random_map(example, np.random.default_rng(seed))
+            for example in (views, {"image": IMAGE, "label": LABEL})
+        )
+        for key in views:
+            assert not views[key].flags.writeable
+            np.testing.assert_array_equal(found[key], expected[key])
 
 
 def test_jpeg():
