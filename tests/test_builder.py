@@ -1,6 +1,7 @@
 """What TensorFlow Datasets itself makes of the data sets that prepare.py writes."""
 
 import io
+import json
 
 import cv2
 import numpy as np
@@ -10,9 +11,10 @@ from PIL import Image
 from test_official import CAMVID32_COLORS, TRAIN_IDS
 
 from jaxseg import config
-from jaxseg.data import datasets, prepare
+from jaxseg.data import datasets, folder, prepare
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs jaxseg[tfds]")
+from jaxseg.data import builder  # noqa: E402
 
 FINE, IMAGES = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
 
@@ -62,9 +64,9 @@ def data_dir(archives, tmp_path_factory):
 
 
 def test_the_stock_builder_reads_it(data_dir, members):
-    builder = tfds.builder("cityscapes", data_dir=data_dir)
-    assert builder.info.full_name == "cityscapes/semantic_segmentation/1.0.0"
-    counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+    stock = tfds.builder("cityscapes", data_dir=data_dir)
+    assert stock.info.full_name == "cityscapes/semantic_segmentation/1.0.0"
+    counts = {name: split.num_examples for name, split in stock.info.splits.items()}
     assert counts == {"train": 2, "validation": 1}
     for split, count in counts.items():
         source = tfds.data_source("cityscapes", split=split, data_dir=data_dir)
@@ -122,9 +124,9 @@ def test_other_forms(archives, members, tmp_path, store, labels):
     example = datasets.open_dataset(data, ignore=255).split("val")[0]
     image, label = frame(members, "munster_000000_000019")
     np.testing.assert_array_equal(example["label"], to_train(label))
-    builder = tfds.builder(f"cityscapes/{name}", data_dir=tmp_path)
-    assert builder.info.metadata["labels"] == labels
-    decoded = builder.as_data_source(split="validation")[0]
+    written = tfds.builder(f"cityscapes/{name}", data_dir=tmp_path)
+    assert written.info.metadata["labels"] == labels
+    decoded = written.as_data_source(split="validation")[0]
     stored = label if labels == "raw" else to_train(label)
     np.testing.assert_array_equal(decoded["segmentation_label"][..., 0], stored)
     if store == "raw":
@@ -162,12 +164,26 @@ def test_other_data_sets(tmp_path, monkeypatch, name, make, size, store):
     )
     assert found.class_names == direct.class_names
     assert found.palette == direct.palette
-    builder = tfds.builder_from_directory(path)
+    written = tfds.builder_from_directory(path)
     for split in ("train", "val"):
         ours, theirs = found.split(split), direct.split(split)
         assert len(ours) == len(theirs) == 1
         for key in ("image", "label"):
             np.testing.assert_array_equal(ours[0][key], theirs[0][key])
         tfds_split = "validation" if split == "val" else split
-        (record,) = builder.as_data_source(split=tfds_split)
+        (record,) = written.as_data_source(split=tfds_split)
         np.testing.assert_array_equal(record["label"][..., 0], theirs.raw_label(0))
+
+
+@pytest.mark.parametrize("name", datasets.FACTS)
+def test_metadata_is_a_classes_json(name, tmp_path):
+    facts = datasets.FACTS[name]
+    plan = builder.Plan(name, name, "any", facts.classes, {}, "raw", "raw", facts)
+    (tmp_path / "metadata.json").write_text(json.dumps(builder.metadata(plan)))
+    found = folder.read_classes(tmp_path / "metadata.json")
+    assert found.names == facts.classes.names
+    assert found.palette == facts.classes.palette
+    found_map, expected = (each.label_map(255) for each in (found, facts.classes))
+    assert found_map.known == expected.known
+    known = np.array([expected.known], np.uint8)
+    np.testing.assert_array_equal(found_map(known, ""), expected(known, ""))

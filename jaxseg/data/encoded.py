@@ -6,6 +6,7 @@ Every image library reads all of them.
 """
 
 import io
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from PIL import Image
 
 from jaxseg.data import sources
 
-_NETPBM = re.compile(rb"P([56])\n(\d+) (\d+)\n255\n")
+_NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
 _GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
 
 
@@ -99,4 +100,4 @@ def _view(content: bytes) -> np.ndarray | None:
     kind, width, height = (int(group) for group in match.groups())
     shape = (height, width, 3) if kind == 6 else (height, width)
     pixels = np.frombuffer(content, np.uint8, offset=match.end())
-    return pixels.reshape(shape) if pixels.size == np.prod(shape) else None
+    return pixels.reshape(shape) if pixels.size == math.prod(shape) else None

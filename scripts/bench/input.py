@@ -117,7 +117,7 @@ def compare_reading(root: pathlib.Path, rounds: int, facts: dict) -> None:
     pngs = sum(path.stat().st_size for path in (root / "train").rglob("*.png"))
     count, ours = facts["images"], {"png": open_source(root)}
     ours |= {f"prepared, {form}": open_source(root, form) for form in FORMS}
-    runs = {name: batches_of(source) for name, source in ours.items()}
+    runs: timing.Contestants = {n: batches_of(source) for n, source in ours.items()}
     runs["pillow"] = batches_of(Peer(root, read_pillow))
     runs["opencv"] = batches_of(Peer(root, read_opencv))
     ms = timing.interleave(runs, rounds=rounds)
