@@ -7,8 +7,9 @@ FOLDER is a data set in the folder layout. Its first photographs are enlarged to
 too well. Decoding, a random scale of 0.5 to 2, a crop of 769x769, a flip and a batch:
 from the PNGs, and from what `jaxseg.data.prepare` makes of them; against the same done
 by Pillow as torchvision's references do it, and by OpenCV as mmsegmentation does, which
-both resize the whole image and then crop. Times are those of the processor. First a line for each way to store an image.
-With --workers the loader is timed, with so many processes.
+both resize the whole image and then crop. First a line for each way to store an image.
+Times are those of the processor. With --workers the loader is timed instead, by the
+clock, with so many processes.
 """
 
 import argparse
