@@ -259,7 +259,7 @@ def test_mistakes(tmp_path, start, flags, code, words):
 
 @pytest.mark.slow
 def test_200_images_of_cityscapes(tmp_path, start):
-    """At their real size; killed half-way, then done, then trained on by processes."""
+    """At their real size; killed half-way, then done, then read by TFDS."""
     rng = np.random.default_rng(0)
     images, labels = {}, {}
     for index in range(200):

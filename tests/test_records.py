@@ -1,5 +1,6 @@
 """Data sets that TensorFlow Datasets wrote, named in a config."""
 
+import contextlib
 import io
 import pickle
 import sys
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import config, errors
-from jaxseg.data import datasets, records
+from jaxseg.data import datasets, loader, records
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs jaxseg[tfds]")
 
@@ -198,3 +199,23 @@ def test_damaged_records(data_dir):
             np.testing.assert_array_equal(example["label"], expected["label"])
     assert refused
     assert records.UNFINISHED == tfds.core.constants.INCOMPLETE_PREFIX
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches(data_dir):
+    found = []
+    for workers in (0, 2):
+        data = config.Data(crop=(16, 16), workers=workers)
+        batches = loader.train_batches(
+            open_set(data_dir).split("train"),
+            data,
+            batch_size=4,
+            seed=0,
+            ignore=255,
+            start=0,
+        )
+        with contextlib.closing(batches):
+            found.append([next(batches) for _ in range(4)])
+    for one, other in zip(*found, strict=True):
+        for key in ("images", "labels"):
+            np.testing.assert_array_equal(one[key], other[key])
