@@ -1,6 +1,6 @@
 """What all programs of the command line share: --config, exit codes, errors in a line.
 
-A program defines its own flags and calls `run`.
+A program defines its own flags and calls `run`, or `run_without_config`.
 """
 
 import sys
@@ -26,14 +26,24 @@ def run(program: Callable[[config_lib.Config], None]) -> None:
     bad flag, both told in one line. May start the process once more (xla.py).
     """
     xla.use_huge_pages()
-    app.run(lambda argv: _run(program), flags_parser=_parse)
+    app.run(lambda argv: _run(lambda: _configured(program)), flags_parser=_parse)
 
 
-def _run(program: Callable[[config_lib.Config], None]) -> int:
+def run_without_config(program: Callable[[], object]) -> None:
+    """Runs a program that has no --config and ends the process as `run` does."""
+    delattr(flags.FLAGS, CONFIG.name)
+    app.run(lambda argv: _run(program), flags_parser=_parse_plain)
+
+
+def _configured(program: Callable[[config_lib.Config], None]) -> None:
+    validate.validate(CONFIG.value)
+    program(CONFIG.value)
+
+
+def _run(program: Callable[[], object]) -> int:
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
     try:
-        validate.validate(CONFIG.value)
-        program(CONFIG.value)
+        program()
     except errors.UserError as error:
         return _tell(str(error))
     except OSError as error:  # a full disk, a file where a folder should be, no right
@@ -49,12 +59,23 @@ def _tell(error: str) -> int:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags, --config among them, as `_parse_plain`."""
+
+    def check() -> None:
+        if flags.FLAGS[CONFIG.name].value is None:
+            raise flags.Error("--config=FILE is missing, for example configs/folder.py")
+        CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here
+
+    return _parse_plain(argv, check)
+
+
+def _parse_plain(
+    argv: list[str], check: Callable[[], None] = lambda: None
+) -> list[str]:
     """Parses the flags; a bad one ends the program with status 2 and one line."""
     try:
         rest = flags.FLAGS(argv)
-        if flags.FLAGS["config"].value is None:
-            raise flags.Error("--config=FILE is missing, for example configs/folder.py")
-        CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here
+        check()
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}; flags begin with --")
     except _BAD_FLAGS as error:

@@ -19,8 +19,9 @@ BACKBONES = (
     "mobilenet_v2",
 )
 DATASETS = (
-    *("synthetic", "folder", "cityscapes", "voc", "ade20k", "coco_stuff", "coco_voc"),
-    *("pascal_context", "pascal_context60", "camvid", "camvid32", "pet", "loveda"),
+    *("synthetic", "folder", "tfds", "cityscapes", "voc", "ade20k", "coco_stuff"),
+    *("coco_voc", "pascal_context", "pascal_context60", "camvid", "camvid32", "pet"),
+    "loveda",
 )
 SCHEDULES = ("constant", "polynomial", "cosine", "step", "exponential")
 
@@ -77,6 +78,11 @@ class Data:
     root: str = ""  # folder of the dataset, or of the archives it comes in
     train_split: str = "train"  # what is trained on; docs/datasets.md lists them
     val_split: str = "val"  # what is evaluated on
+    # The next four are for `tfds` alone.
+    tfds_name: str = ""  # under root, as cityscapes/semantic_segmentation; "": the one
+    image_key: str = ""  # the feature with the image; "": the only one of 3 channels
+    label_key: str = ""  # the feature with the label; "": the only one of 1 channel
+    classes: str = ""  # a classes.json, where the data set does not tell its classes
     crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
     workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
     on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example

@@ -156,3 +156,10 @@ def test_one_file_touches_the_network(name):
 
 def test_one_file_knows_orbax():
     assert [n for n in MODULES if imports_whole(n, "orbax")] == ["checkpoint"]
+
+
+def test_two_files_know_tfds():
+    found = [n for n in MODULES if imports_whole(n, "tensorflow_datasets")]
+    assert found == ["data.builder", "data.records"]
+    users = [n for n in MODULES if "data.builder" in imports_within(n)]
+    assert users == ["data.prepare"]

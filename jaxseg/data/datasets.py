@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
-from jaxseg.data import folder, schema, sources, synthetic
+from jaxseg.data import folder, records, schema, sources, synthetic
 from jaxseg.data.facts import ade20k, camvid, cityscapes, coco, loveda, pascal, pet
 
 FACTS: dict[str, schema.Facts] = {
@@ -24,6 +24,8 @@ FACTS: dict[str, schema.Facts] = {
     "pet": pet.FACTS,
     "loveda": loveda.FACTS,
 }
+# The names that TensorFlow Datasets itself has for some of them.
+_OF_TFDS = {"oxford_iiit_pet": pet.FACTS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +128,18 @@ def _folder(data: config_lib.Data, ignore: int) -> Dataset:
     return Dataset(classes.names, classes.palette, split)
 
 
+def _tfds(data: config_lib.Data, ignore: int) -> Dataset:
+    """A data set that TensorFlow Datasets has on disk."""
+    _root(data)
+    known = {name: facts.classes for name, facts in (FACTS | _OF_TFDS).items()}
+    prepared = records.Prepared(data, known)
+
+    def split(name: str) -> sources.Source:
+        return prepared.split(_chosen(data, name, None), ignore)
+
+    return Dataset(prepared.classes.names, prepared.classes.palette, split)
+
+
 def _chosen(data: config_lib.Data, name: str, known: Iterable[str] | None) -> str:
     """The split that the config means by a name. Raises UserError if it is unknown."""
     chosen = {"train": data.train_split, "val": data.val_split}.get(name, name)
@@ -149,5 +163,6 @@ def _root(data: config_lib.Data) -> pathlib.Path:
 DATASETS: dict[str, Callable[[config_lib.Data, int], Dataset]] = {
     "synthetic": _synthetic,
     "folder": _folder,
+    "tfds": _tfds,
     **dict.fromkeys(FACTS, _official),
 }

@@ -1,0 +1,103 @@
+"""Image files in memory, and the forms in which prepared data sets store them.
+
+Beside the files as they came there are two that decode faster: JPEG, and plain pixels
+under a Netpbm header (PPM and PGM), which ArrayRecord compresses with zstd by itself.
+Every image library reads all of them.
+"""
+
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxseg.data import sources
+
+_NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
+_GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
+
+
+class InMemory(NamedTuple):
+    """The content of a file; an archives.File."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """The content."""
+        return self.content
+
+
+def encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """JPEG of quality 95 with colors at full resolution, which edges of labels need."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def encode_png(pixels: UInt8[np.ndarray, "h w *c"]) -> bytes:
+    """PNG, of RGB or of gray values."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_raw(pixels: UInt8[np.ndarray, "h w *c"]) -> bytes:
+    """The pixels under Netpbm's header: PPM of RGB, PGM of gray values."""
+    kind = 6 if pixels.ndim == 3 else 5
+    header = f"P{kind}\n{pixels.shape[1]} {pixels.shape[0]}\n255\n"
+    return header.encode() + pixels.tobytes()
+
+
+class Form(NamedTuple):
+    """How images and labels are encoded. None: an image's file stays as it is."""
+
+    image: Callable[[np.ndarray], bytes] | None
+    label: Callable[[np.ndarray], bytes]
+
+
+FORMS = {
+    "original": Form(None, encode_png),
+    "jpeg": Form(encode_jpeg, encode_raw),
+    "raw": Form(encode_raw, encode_raw),
+}
+
+
+def is_gray_png(content: bytes) -> bool:
+    """Whether a file is a PNG of 8-bit gray values, read alike by all libraries."""
+    start, kind = _GRAY_PNG
+    return content.startswith(start) and content[24:26] == kind
+
+
+def read_image(file: InMemory) -> UInt8[np.ndarray, "h w 3"]:
+    """An image as RGB, read-only. Raises UserError as sources.read_image."""
+    pixels = _view(file.content)
+    if pixels is None or pixels.ndim == 2:
+        return sources.read_image(file)
+    return pixels
+
+
+def read_indices(file: InMemory) -> UInt8[np.ndarray, "h w"]:
+    """A label's raw values, read-only. Raises UserError as sources.read_indices."""
+    pixels = _view(file.content)
+    if pixels is None or pixels.ndim == 3:
+        return sources.read_indices(file)
+    return pixels
+
+
+def _view(content: bytes) -> np.ndarray | None:
+    """The pixels of what `encode_raw` made, not copied."""
+    match = _NETPBM.match(content)
+    if match is None:
+        return None
+    kind, width, height = (int(group) for group in match.groups())
+    shape = (height, width, 3) if kind == 6 else (height, width)
+    pixels = np.frombuffer(content, np.uint8, offset=match.end())
+    return pixels.reshape(shape) if pixels.size == math.prod(shape) else None
