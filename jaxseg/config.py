@@ -80,6 +80,7 @@ class Data:
     crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
     workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
     on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example
+    check_first: int = _field(8, low=0)  # examples a split checked before training
     # What follows, to `cutout_ignore`, is done in this order and to training images
     # alone; evaluation takes each image as it is, at its own size.
     augment: str = _field("standard", choices=("standard", "none"))  # none: as they are

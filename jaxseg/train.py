@@ -26,7 +26,7 @@ from jaxseg import config as config_lib
 from jaxseg import log as log_lib
 from jaxseg import step as step_lib
 from jaxseg import workdir as workdir_lib
-from jaxseg.data import datasets, loader
+from jaxseg.data import check, datasets, loader
 from jaxseg.models import build, names
 
 
@@ -42,6 +42,7 @@ def run(
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     sources = {name: dataset.split(name) for name in ("train", "val")}
+    check.check_first(sources, config.data, dataset.num_classes)
     mesh = sharding.make_mesh()
     model = make_model(config.model, config.seed, mesh)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
