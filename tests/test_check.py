@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from test_bad_input import make_folder, value_outside_the_map
 
-from jaxseg import config, errors, validate
-from jaxseg.data import balance, check, datasets
+from jaxseg import config, errors
+from jaxseg.data import balance, check
 
 
 def settings(root, **data):
@@ -52,7 +52,7 @@ def run_check(root, *flags):
 
 def test_command_on_good_data(tmp_path):
     root, output = make_folder(tmp_path / "data"), tmp_path / "new" / "check.json"
-    done = run_check(root, f"--output={output}")
+    done = run_check(root, f"--output={output}", "--config.data.workers=auto")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     facts = json.loads(output.read_text())
@@ -106,38 +106,3 @@ def test_many_findings_are_told_in_part(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"... and {30 - check.MAX_TOLD} more like these"
     assert sum("label value 9" in line for line in lines) == check.MAX_TOLD
-
-
-def check_first(root, **data):
-    chosen = settings(root, **data)
-    dataset = datasets.open_dataset(chosen.data, ignore=255)
-    splits = {name: dataset.split(name) for name in ("train", "val")}
-    check.check_first(splits, chosen.data, dataset.num_classes)
-
-
-def test_first_examples(tmp_path):
-    root = make_folder(tmp_path / "data")
-    check_first(root)
-    told = value_outside_the_map(root)  # in the third example
-    check_first(root, check_first=0)
-    check_first(root, check_first=2)
-    check_first(root, on_error="skip")
-    with pytest.raises(errors.UserError, match=told):
-        check_first(root, check_first=3)
-    (root / "val" / "images" / "0.jpg").write_bytes(b"")
-    with pytest.raises(errors.UserError, match=r"0\.jpg cannot be read"):
-        check_first(root, on_error="skip")  # evaluation never skips
-
-
-def test_first_examples_of_one_kind(tmp_path):
-    root = make_folder(tmp_path / "data")
-    (told,) = black_and_white(root)
-    with pytest.raises(errors.UserError, match=told):
-        check_first(root)
-
-
-def test_scenes_have_no_files_to_check():
-    data = config.Data(check_first=8)
-    validate.validate(config.Config(data=data))
-    dataset = datasets.open_dataset(data, ignore=255)
-    check.check_first({"train": dataset.split("train")}, data, dataset.num_classes)

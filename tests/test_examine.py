@@ -46,7 +46,6 @@ def test_a_good_example(tmp_path):
     np.testing.assert_array_equal(
         examine.class_counts(seen, source, 3), [[24, 24, 0], [0, 48, 0], [0, 0, 24]]
     )
-    assert examine.strange_labels(seen, source, 3) == []
     assert len(everything(source)[:2]) == len([*examine.examine_all(source, 2)])
 
 
@@ -90,45 +89,3 @@ def test_unreadable_and_missing(tmp_path, name):
     assert seen[1].problem.startswith(f"{path} cannot be read as an image")
     path.unlink()
     assert str(path) in everything(source)[1].problem
-
-
-def strange(folder, labels, num_classes, **options):
-    source = write(folder, labels, **options)
-    return examine.strange_labels(everything(source), source, num_classes)
-
-
-def test_black_and_white(tmp_path):
-    (told,) = strange(tmp_path / "a", [filled(0, 255), filled(0)], 3)
-    assert told.startswith(f"{tmp_path}/a/0.png: the only label value that is not 0")
-    assert '"map": {"0": 0, "255": 1}' in told
-    assert not strange(tmp_path / "b", [filled(0, 255), filled(0, 1)], 3)
-    as_class = {0: 0, 255: 1}
-    assert not strange(tmp_path / "c", [filled(0, 255)], 2, raw_to_train=as_class)
-
-
-def test_class_numbers_for_raw_values(tmp_path):
-    known = {**CITYSCAPES, **dict.fromkeys([*range(7), 9, 10, 14, 255], 255)}
-    ids = [filled(*range(7)), filled(7, 8, 9, 255)]
-    (told,) = strange(tmp_path / "a", ids, 10, raw_to_train=known)
-    assert told.startswith(f"{tmp_path}/a/0.png: no label value from 10 on")
-    raw = [filled(1, 4, 7, 8), filled(7, 21, 0)]
-    assert not strange(tmp_path / "b", raw, 10, raw_to_train=known)
-
-
-def test_nothing_counts(tmp_path):
-    known = {0: 0, 1: 1, 9: 255, 255: 255}
-    (told,) = strange(tmp_path, [filled(9, 255)], 2, raw_to_train=known)
-    assert "every label value ([9, 255]) is ignored" in told
-
-
-def test_duplicates(tmp_path):
-    rng = np.random.default_rng(0)
-    a, b, c, d = rng.integers(0, 256, (4, *SIZE, 3), np.uint8)
-    train = write(tmp_path / "t", [filled(0)] * 3, images=[a, b, b])
-    val = write(tmp_path / "v", [filled(1)] * 2, images=[c, b])
-    other = write(tmp_path / "o", [filled(1)], images=[d])
-    found = examine.duplicates({"train": everything(train), "val": everything(val)})
-    expected = f"{tmp_path}/t/1.png and {tmp_path}/v/1.png are the same image"
-    assert found == [f"{expected}, in train and val"]
-    splits = {"train": everything(train), "val": everything(other)}
-    assert examine.duplicates(splits) == []

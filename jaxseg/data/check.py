@@ -8,7 +8,7 @@ raw label values, and class weights ready for a config.
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import rich.console
@@ -19,7 +19,7 @@ from absl import flags
 
 from jaxseg import command, errors, pictures
 from jaxseg import config as config_lib
-from jaxseg.data import balance, datasets, examine, sources
+from jaxseg.data import balance, datasets, examine, findings, sources
 
 MAX_TOLD = 20  # lines for one kind of finding
 
@@ -35,9 +35,9 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
     config = datasets.with_num_classes(config, dataset)
     splits = {name: dataset.split(name) for name in ("train", "val")}
     seen = {name: _examine_with_bar(name, split) for name, split in splits.items()}
-    found = findings(splits, seen, dataset.num_classes)
+    found = findings.of_splits(splits, seen, dataset.num_classes)
     if config.data.train_split != config.data.val_split:
-        found["duplicates"] = examine.duplicates(seen)
+        found["duplicates"] = findings.duplicates(seen)
     found = {kind: lines for kind, lines in found.items() if lines}
     counts = {
         name: examine.class_counts(seen[name], split, dataset.num_classes)
@@ -59,44 +59,6 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
     if total:
         noun = "finding" if total == 1 else "findings"
         raise errors.UserError(f"the data would train wrongly: {total} {noun}")
-
-
-def findings(
-    splits: Mapping[str, sources.Source],
-    seen: Mapping[str, Seen],
-    num_classes: int,
-) -> dict[str, list[str]]:
-    """By kind what would train wrongly, each in one line that names the example."""
-    found = {}
-    for name, split in splits.items():
-        lines = [each.problem for each in seen[name] if each.problem]
-        found[f"{name} examples"] = lines
-        strange = examine.strange_labels(seen[name], split, num_classes)
-        found[f"{name} labels"] = strange
-    return found
-
-
-def check_first(
-    splits: Mapping[str, sources.Source], data: config_lib.Data, num_classes: int
-) -> None:
-    """Checks the first config.data.check_first examples of the splits' files.
-
-    Raises UserError for the first finding; not for training examples that cannot be
-    read where they will be skipped.
-    """
-    files = {
-        n: split for n, split in splits.items() if isinstance(split, sources.Files)
-    }
-    seen = {
-        name: [*examine.examine_all(split, min(data.check_first, len(split)))]
-        for name, split in files.items()
-    }
-    found = findings(files, seen, num_classes)
-    if data.on_error == "skip":
-        found.pop("train examples", None)
-    for lines in found.values():
-        if lines:
-            raise errors.UserError(lines[0])
 
 
 def _examine_with_bar(name: str, source: sources.Source) -> list[examine.Seen]:

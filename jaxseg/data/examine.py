@@ -1,6 +1,5 @@
 """What a split's files hold, example by example: label values, sizes, mistakes."""
 
-import collections
 import dataclasses
 import hashlib
 import os
@@ -87,43 +86,6 @@ def train_values(source: sources.Source) -> dict[int, int]:
     return dict(zip(known, map(int, train), strict=True))
 
 
-def strange_labels(
-    seen: Sequence[Seen], source: sources.Source, num_classes: int
-) -> list[str]:
-    """What no single example shows: labels of another kind than the data set's.
-
-    Each in one line that begins with the name of an example.
-    """
-    read = [each for each in seen if each.size]
-    if not read:
-        return []
-    train = train_values(source)
-    found = {int(value) for each in read for value in np.flatnonzero(each.values)}
-    return [
-        f"{read[0].name}: {told}, in all {len(read)} labels read"
-        for told in (
-            _black_and_white(found, train, num_classes),
-            _train_ids(found, train, num_classes),
-            _nothing_counts(found, train, num_classes),
-        )
-        if told
-    ][:1]
-
-
-def duplicates(splits: dict[str, Sequence[Seen]]) -> list[str]:
-    """Image files of one split that are in another one too, byte for byte."""
-    places = collections.defaultdict(dict)
-    for split, seen in splits.items():
-        for each in seen:
-            if each.digest:
-                places[each.digest].setdefault(split, each.name)
-    return [
-        f"{' and '.join(names.values())} are the same image, in {' and '.join(names)}"
-        for names in places.values()
-        if len(names) > 1
-    ]
-
-
 def _count(label: np.ndarray) -> Int64[np.ndarray, "256"]:
     return np.bincount(label.ravel(), minlength=256).astype(np.int64)
 
@@ -134,36 +96,3 @@ def _unknown(values: np.ndarray, source: sources.Source) -> str:
     unknown = [int(raw) for raw in np.flatnonzero(values) if raw not in known]
     told = ", ".join(f"{raw} ({values[raw]} pixels)" for raw in unknown)
     return f"; all such values: {told}" if len(unknown) > 1 else ""
-
-
-def _black_and_white(found, train, num_classes: int) -> str:
-    if found - {0} == {255} and train.get(255, 0) >= num_classes:
-        return (
-            "the only label value that is not 0 is 255, which is ignored, so that "
-            "nothing but 0 would be learned; give 255 a class (in classes.json: "
-            '"map": {"0": 0, "255": 1}, "ignore": [])'
-        )
-    return ""
-
-
-def _train_ids(found, train, num_classes: int) -> str:
-    """Such as Cityscapes' labelTrainIds under the names of labelIds.
-
-    Class numbers end below num_classes; raw values that have a class go on beyond.
-    """
-    raw = {value for value, label in train.items() if label < num_classes}
-    high = {value for value in raw if value >= num_classes}
-    usual = len(high) >= num_classes / 2 and len(found & {*range(num_classes)}) > 2
-    if usual and not found & high:
-        return (
-            f"no label value from {num_classes} on that has a class "
-            f"({len(high)} of them do); these look like class numbers 0-"
-            f"{num_classes - 1}, where the data set wants its raw label values"
-        )
-    return ""
-
-
-def _nothing_counts(found, train, num_classes: int) -> str:
-    if not any(train.get(value, 255) < num_classes for value in found):
-        return f"every label value ({sorted(found)}) is ignored; nothing can be learned"
-    return ""
