@@ -3,6 +3,7 @@
 A program defines its own flags and calls `run`.
 """
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a .py fi
 _BAD_FLAGS = (
     *(flags.Error, errors.UserError, AttributeError, KeyError, OSError, TypeError),
 )
+_AUTO_WORKERS = {"--config.data.workers=auto": "--config.data.workers=-1"}
 
 
 def run(program: Callable[[config_lib.Config], None]) -> None:
@@ -34,6 +36,10 @@ def _run(program: Callable[[config_lib.Config], None]) -> int:
     try:
         validate.validate(CONFIG.value)
         program(CONFIG.value)
+    except errors.Stalled as error:
+        _tell(str(error))
+        sys.stdout.flush()
+        os._exit(1)
     except errors.UserError as error:
         return _tell(str(error))
     except OSError as error:  # a full disk, a file where a folder should be, no right
@@ -44,14 +50,14 @@ def _run(program: Callable[[config_lib.Config], None]) -> int:
 
 
 def _tell(error: str) -> int:
-    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    print(f"error: {' '.join(error.split())}", file=sys.stderr, flush=True)
     return 1
 
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a bad one ends the program with status 2 and one line."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([_AUTO_WORKERS.get(flag, flag) for flag in argv])
         if flags.FLAGS["config"].value is None:
             raise flags.Error("--config=FILE is missing, for example configs/folder.py")
         CONFIG.value.seed  # noqa: B018  config_flags tells of a missing file here

@@ -49,7 +49,8 @@ def open_dataset(data: config_lib.Data, *, ignore: int) -> Dataset:
 
     Raises UserError for folders and files that are missing or ill-formed.
     """
-    return DATASETS[data.name](data, ignore)
+    dataset = DATASETS[data.name](data, ignore)
+    return _mixed(dataset, data, ignore) if data.mix else dataset
 
 
 def with_num_classes(config: config_lib.Config, dataset: Dataset) -> config_lib.Config:
@@ -124,6 +125,25 @@ def _folder(data: config_lib.Data, ignore: int) -> Dataset:
         return sources.Files(pairs, label_map)
 
     return Dataset(classes.names, classes.palette, split)
+
+
+def _mixed(dataset: Dataset, data: config_lib.Data, ignore: int) -> Dataset:
+    """The data set with the training splits of config.data.mix joined to its own."""
+    alone = [dataclasses.replace(data, root=root, mix=()) for root in data.mix]
+    others = [DATASETS[data.name](each, ignore) for each in alone]
+    for root, other in zip(data.mix, others, strict=True):
+        if other.class_names != dataset.class_names:
+            raise errors.UserError(
+                f"config.data.mix: {root} has other classes than {data.root}; only "
+                "data sets of the same classes can be mixed"
+            )
+
+    def split(name: str) -> sources.Source:
+        if name != "train":
+            return dataset.split(name)
+        return sources.Joined([each.split(name) for each in (dataset, *others)])
+
+    return dataclasses.replace(dataset, split=split)
 
 
 def _chosen(data: config_lib.Data, name: str, known: Iterable[str] | None) -> str:
