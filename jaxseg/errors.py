@@ -10,4 +10,4 @@ class UserError(Exception):
 
 
 class Stalled(UserError):
-    """Data did not come. What hangs must not be awaited when the process ends."""
+    """Data did not come. Threads hang that must not be awaited at the end."""

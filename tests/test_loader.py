@@ -153,7 +153,7 @@ def test_a_worker_that_gives_nothing(kind, told):
     order = numbers(batches(numbered(12), 4, augment="none"))
     source = kind([(8, 10)] * 12, bad=order[7])  # in batch 2, which worker 0 reads
     begin, found = time.monotonic(), []
-    with pytest.raises(errors.Stalled, match=told) as raised:
+    with pytest.raises(errors.UserError, match=told) as raised:
         found.extend(stream(source, workers=2, augment="none", timeout=timeout))
     assert numbers(found) == order[:6]
     names = ", ".join(f"folder/{i}.png" for i in order[6:9])
@@ -165,7 +165,7 @@ def test_a_worker_that_gives_nothing(kind, told):
 def test_evaluation_with_a_worker_that_gives_nothing():
     source = Deadly(SIZES, bad=3)
     with pytest.raises(
-        errors.Stalled, match=r"worker 1 of 2 \(reading folder/3\.png\) died"
+        errors.UserError, match=r"worker 1 of 2 \(reading folder/3\.png\) died"
     ):
         evaluate(source, 2, workers=2)
     assert not multiprocessing.active_children()

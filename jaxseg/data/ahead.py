@@ -39,10 +39,10 @@ class Batches(Protocol):
 class ReadAhead(Iterator[Any]):
     """What `batches` yields, passed through `put` in another thread; to be closed.
 
-    Raises errors.Stalled when the next batch did not come within `timeout` seconds, or
-    never will as its worker process died. `names` tells which examples are in batch
-    number 0, 1, ... of `batches`. Examples that the batches' "skipped" tells of are
-    logged, each once.
+    Raises UserError when the next batch did not come within `timeout` seconds, or never
+    will as its worker process died; errors.Stalled where threads hang that read it. `names` tells
+    which examples are in batch number 0, 1, ... of `batches`. Examples that the
+    batches' "skipped" tells of are logged, each once.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class ReadAhead(Iterator[Any]):
             self._thread.start()
         batch, skipped, error = self._take()
         if isinstance(error, RuntimeError) and _DIED in str(error):
-            self._failed = True
-            raise errors.Stalled(
+            raise errors.UserError(
                 f"{self._awaited()} died; see that memory suffices, or take fewer "
                 "config.data.workers"
             ) from error
@@ -128,7 +127,7 @@ class ReadAhead(Iterator[Any]):
         return False
 
     def _take(self) -> tuple:
-        """What was handed over next; raises errors.Stalled if that is nothing."""
+        """What was handed over next; raises UserError if that is nothing."""
         early = min(PATIENCE_SECONDS, self._timeout)
         with contextlib.suppress(queue.Empty):
             return self._ready.get(timeout=early)
@@ -137,7 +136,9 @@ class ReadAhead(Iterator[Any]):
             with contextlib.suppress(queue.Empty):
                 return self._ready.get(timeout=self._timeout - early)
         self._failed = True
-        raise errors.Stalled(
+        # Processes can be killed, threads not.
+        kind = errors.UserError if self._workers else errors.Stalled
+        raise kind(
             f"{self._awaited()} gave nothing in {self._timeout:g} s; see that these "
             "files can be read, or raise config.data.timeout"
         )
