@@ -40,9 +40,9 @@ class ReadAhead(Iterator[Any]):
     """What `batches` yields, passed through `put` in another thread; to be closed.
 
     Raises UserError when the next batch did not come within `timeout` seconds, or never
-    will as its worker process died; errors.Stalled where threads hang that read it. `names` tells
-    which examples are in batch number 0, 1, ... of `batches`. Examples that the
-    batches' "skipped" tells of are logged, each once.
+    will as its worker process died; errors.Stalled where threads hang that read it.
+    `names` tells which examples are in batch number 0, 1, ... of `batches`. Examples
+    that the batches' "skipped" tells of are logged, each once.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ def _print_split(name: str, seen: Seen, source, counts, dataset) -> None:
         cells = (str(raw), rich.text.Text(called), f"{share:.4%}", str(number))
         table.add_row(*cells)
     rich.print(table)
-    absent = [names[i] for i in np.flatnonzero(counts.sum(0) == 0)]
+    absent = [names[int(i)] for i in np.flatnonzero(counts.sum(0) == 0)]
     if absent:
         print(f"{name} shows nothing of {', '.join(absent)}")
 
@@ -111,7 +111,7 @@ def _write(output: pathlib.Path, dataset, seen, found, counts, weights) -> None:
         "raw_values": {
             name: {
                 int(raw): int(pixels)
-                for raw, pixels in enumerate(sum(each.values for each in split))
+                for raw, pixels in enumerate(np.sum([each.values for each in split], 0))
                 if pixels
             }
             for name, split in seen.items()

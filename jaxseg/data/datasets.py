@@ -141,7 +141,8 @@ def _mixed(dataset: Dataset, data: config_lib.Data, ignore: int) -> Dataset:
     def split(name: str) -> sources.Source:
         if name != "train":
             return dataset.split(name)
-        return sources.Joined([each.split(name) for each in (dataset, *others)])
+        parts = [each.split(name) for each in (dataset, *others)]
+        return sources.Joined([p for p in parts if isinstance(p, sources.Files)])
 
     return dataclasses.replace(dataset, split=split)
 

@@ -72,7 +72,7 @@ def strange_labels(seen: Seen, source: sources.Source, num_classes: int) -> list
     ][:1]
 
 
-def duplicates(splits: dict[str, Seen]) -> list[str]:
+def duplicates(splits: Mapping[str, Seen]) -> list[str]:
     """Image files of one split that are in another one too, byte for byte."""
     places = collections.defaultdict(dict)
     for split, seen in splits.items():

@@ -47,6 +47,7 @@ def train_batches(
     """
     if data.on_error == "skip":
         source = sources.SkipUnreadable(source)
+    order: Any  # of the examples' numbers, endless
     if rates is None:
         order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
         dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
