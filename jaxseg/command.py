@@ -3,6 +3,7 @@
 A program defines its own flags and calls `run`, or `run_without_config`.
 """
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a .py fi
 _BAD_FLAGS = (
     *(flags.Error, errors.UserError, AttributeError, KeyError, OSError, TypeError),
 )
+_AUTO_WORKERS = {"--config.data.workers=auto": "--config.data.workers=-1"}
 
 
 def run(program: Callable[[config_lib.Config], None]) -> None:
@@ -44,6 +46,10 @@ def _run(program: Callable[[], object]) -> int:
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
     try:
         program()
+    except errors.Stalled as error:
+        _tell(str(error))
+        sys.stdout.flush()
+        os._exit(1)
     except errors.UserError as error:
         return _tell(str(error))
     except OSError as error:  # a full disk, a file where a folder should be, no right
@@ -54,7 +60,7 @@ def _run(program: Callable[[], object]) -> int:
 
 
 def _tell(error: str) -> int:
-    print(f"error: {' '.join(error.split())}", file=sys.stderr)
+    print(f"error: {' '.join(error.split())}", file=sys.stderr, flush=True)
     return 1
 
 
@@ -74,7 +80,7 @@ def _parse_plain(
 ) -> list[str]:
     """Parses the flags; a bad one ends the program with status 2 and one line."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([_AUTO_WORKERS.get(flag, flag) for flag in argv])
         check()
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}; flags begin with --")

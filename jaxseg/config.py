@@ -83,9 +83,25 @@ class Data:
     image_key: str = ""  # the feature with the image; "": the only one of 3 channels
     label_key: str = ""  # the feature with the label; "": the only one of 1 channel
     classes: str = ""  # a classes.json, where the data set does not tell its classes
+    # Folders of more data sets of this name and these classes, to train on together.
+    mix: tuple[str, ...] = ()
+    # Parts of what is shown, of `root` and of each in `mix`; (): as large as they are.
+    mix_weights: tuple[float, ...] = _field((), above=0)
     crop: tuple[int, int] = _field((128, 128), low=1, high=16384)  # height, width
-    workers: int = _field(0, low=0, high=256)  # processes that decode; 0: threads
+    # Processes that decode; 0: threads; -1 (on the command line auto): by the machine.
+    workers: int = _field(0, low=-1, high=256)
+    timeout: float = _field(60.0, above=0)  # seconds to wait for a batch, then stop
     on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example
+    check_first: int = _field(8, low=0)  # examples a split checked before training
+    # Which examples an epoch shows: each once; or rare classes more often, as DAFormer
+    # draws them, or by LVIS's repeat factors.
+    sampling: str = _field(
+        "uniform", choices=("uniform", "rare_class", "repeat_factor")
+    )
+    rare_temperature: float = _field(0.01, low=1e-4)  # of rare_class, DAFormer's T
+    rare_pixels: int = _field(3000, low=1)  # of the class in an example drawn for it
+    # Of repeat_factor: a class that a smaller share of the examples shows is repeated.
+    repeat_threshold: float = _field(0.1, above=0, high=1)  # LVIS: 0.001
     # What follows, to `cutout_ignore`, is done in this order and to training images
     # alone; evaluation takes each image as it is, at its own size.
     augment: str = _field("standard", choices=("standard", "none"))  # none: as they are

@@ -7,3 +7,7 @@ class UserError(Exception):
     The message names the value, what was expected and what to do. The command line
     prints it as `error: ...` and exits with status 1; no traceback is shown.
     """
+
+
+class Stalled(UserError):
+    """Data did not come. Threads hang that must not be awaited at the end."""

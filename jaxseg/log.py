@@ -47,8 +47,14 @@ class Log:
         self.progress.print(text)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the time within as waiting for data."""
+    def waiting(self, *, ready: bool) -> Iterator[None]:
+        """Counts the time within as time that the device waits for data.
+
+        Where the batch is not `ready`, it first lets the device end the step before:
+        until then the device waits for nothing.
+        """
+        if not ready and self.pending is not None:
+            jax.block_until_ready(self.pending[1])
         begin = time.perf_counter()
         yield
         self.waited += time.perf_counter() - begin
@@ -73,7 +79,8 @@ class Log:
         row = {name: float(value) for name, value in found.items()}
         speed = {
             "images_per_second": images / elapsed,
-            "data_wait": self.waited / elapsed,
+            "data_wait": self.waited / (step - self.since),  # seconds a step
+            "data_wait_share": self.waited / elapsed,
         }
         self.writer.write(step, "train", row | {"miou": miou} | speed)
         self.progress.update(step, {"loss": row["loss"], "lr": row["lr"]} | speed)

@@ -29,7 +29,7 @@ FIELDS = {
     "loss": "loss {:.4f}",
     "lr": "lr {:.3g}",
     "images_per_second": "images/s {:.1f}",
-    "data_wait": "data wait {:.0%}",
+    "data_wait_share": "data wait {:.0%}",
     "eta": "eta {}",
     "miou": "mIoU {:.3f}",
 }

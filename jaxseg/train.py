@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import signal
@@ -26,7 +27,7 @@ from jaxseg import config as config_lib
 from jaxseg import log as log_lib
 from jaxseg import step as step_lib
 from jaxseg import workdir as workdir_lib
-from jaxseg.data import datasets, loader
+from jaxseg.data import datasets, findings, loader, sampling
 from jaxseg.models import build, names
 
 
@@ -42,6 +43,7 @@ def run(
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     sources = {name: dataset.split(name) for name in ("train", "val")}
+    findings.check_first(sources, config.data, dataset.num_classes)
     mesh = sharding.make_mesh()
     model = make_model(config.model, config.seed, mesh)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
@@ -127,6 +129,12 @@ class _Trainer:
         config, start = self.config, int(self.state.step)
         steps, result = config.train.steps, None
         self._check_images_fit()
+        rates = sampling.make_rates(
+            self.sources["train"],
+            config.data,
+            num_classes=self.dataset.num_classes,
+            cache=self.workdir / "class_counts.npy",
+        )
         batches = loader.train_batches(
             self.sources["train"],
             config.data,
@@ -134,6 +142,8 @@ class _Trainer:
             seed=config.seed,
             ignore=config.loss.ignore,
             start=start,
+            rates=rates,
+            put=functools.partial(sharding.put_batch, self.mesh),
         )
         with (
             contextlib.closing(batches),
@@ -142,8 +152,8 @@ class _Trainer:
             memory.explained(memory.step_too_large(config)),
         ):
             for step in range(start + 1, steps + 1):
-                with log.waiting():
-                    batch = sharding.put_batch(self.mesh, next(batches))
+                with log.waiting(ready=batches.ready()):
+                    batch = next(batches)
                 if batch["labels"].shape not in self.programs:
                     log.flush()  # a row must not count this time
                     self._compile(batch)

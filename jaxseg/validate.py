@@ -144,6 +144,14 @@ def _check_data(config: config_lib.Config) -> None:
             f"config.data.scale_step={data.scale_step} leaves one scale of "
             f"config.data.scale={data.scale}; make it smaller, or 0 for any between"
         )
+    if data.mix and data.name in ("synthetic", "tfds"):
+        raise errors.UserError(f"config.data.mix: {data.name} data cannot be mixed")
+    weighed = (0, len(data.mix) + 1) if data.mix else (0,)
+    if len(data.mix_weights) not in weighed:
+        raise errors.UserError(
+            f"config.data.mix_weights has {len(data.mix_weights)} values; give one for "
+            f"config.data.root and one for each of config.data.mix={data.mix}"
+        )
     if len(data.resize) > 2 or (data.keep_ratio and len(data.resize) < 2):
         wanted = "(height, width)" if data.keep_ratio else "(side,) or (height, width)"
         raise errors.UserError(

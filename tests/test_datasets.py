@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -154,3 +155,18 @@ def test_number_of_classes(root):
     assert "config.loss.class_weights has 2 values for 3 classes" in message
     run.loss.class_weights, run.model.num_classes = (), 4
     assert "num_classes=4" in refuse(datasets.with_num_classes, run, dataset)
+
+
+def test_mixed(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "data"
+    shutil.copytree(root, other)
+    data = config.Data(name="folder", root=str(root), mix=(str(other),))
+    dataset = datasets.open_dataset(data, ignore=255)
+    names = [dataset.split("train").name(i) for i in range(4)]
+    assert [str(root) in name for name in names] == [True, True, False, False]
+    assert len(dataset.split("val")) == 1  # what is evaluated on stays
+    facts = json.loads((other / "classes.json").read_text())
+    facts["names"] = facts["names"][::-1]
+    (other / "classes.json").write_text(json.dumps(facts))
+    message = refuse(datasets.open_dataset, data, ignore=255)
+    assert f"config.data.mix: {other} has other classes than {root}" in message

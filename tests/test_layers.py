@@ -127,7 +127,8 @@ def test_no_circle_within_a_folder(folder):
     "name",
     [
         *("errors", "config", "validate", "command", "xla", "pictures"),
-        *("report", "report_html"),
+        *("report", "report_html", "data.ahead", "data.balance", "data.check"),
+        *("data.examine", "data.findings"),
     ],
 )
 def test_without_jax(name):

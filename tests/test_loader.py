@@ -1,10 +1,13 @@
 import collections
 import contextlib
 import itertools
+import multiprocessing
+import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -36,7 +39,26 @@ class Numbered:
         return {"image": image, "label": np.full(size, index, np.uint8)}
 
 
-def stream(source, *, start=0, batch_size=3, seed=5, **data):
+class Deadly(Numbered):
+    """Kills the process that reads the bad one."""
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            time.sleep(1)  # what it read before is on its way
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+class Endless(Numbered):
+    """Never gives the bad one."""
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            time.sleep(1000)
+        return super().__getitem__(index)
+
+
+def stream(source, *, start=0, batch_size=3, seed=5, rates=None, **data):
     """Batches number `start` and so on, copied."""
     iterator = loader.train_batches(
         source,
@@ -45,6 +67,7 @@ def stream(source, *, start=0, batch_size=3, seed=5, **data):
         seed=seed,
         ignore=255,
         start=start,
+        rates=rates,
     )
     with contextlib.closing(iterator):
         for batch in iterator:
@@ -107,6 +130,69 @@ def test_worker_processes_give_the_same_batches_and_errors():
     assert_same(found[2], found[0])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [None, np.arange(9) / 3])
+def test_resuming_with_other_workers(rates):
+    """What 0 workers began, 1 goes on with, and then 3."""
+    source = Numbered([*SIZES, (20, 30), (30, 20)])
+    whole = batches(source, 9, rates=rates, rotate=20.0)
+    parts = [
+        batches(source, 3, start=start, workers=workers, rates=rates, rotate=20.0)
+        for start, workers in ((0, 0), (3, 1), (6, 3))
+    ]
+    assert_same([*itertools.chain(*parts)], whole)
+    assert_same(batches(source, 9, workers=3, rates=rates, rotate=20.0), whole)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(Deadly, "died"), pytest.param(Endless, "in 20 s", marks=pytest.mark.slow)],
+)
+def test_a_worker_that_gives_nothing(kind, told):
+    timeout = 20.0 if kind is Endless else 60.0  # workers need some to start
+    order = numbers(batches(numbered(12), 4, augment="none"))
+    source = kind([(8, 10)] * 12, bad=order[7])  # in batch 2, which worker 0 reads
+    begin, found = time.monotonic(), []
+    with pytest.raises(errors.UserError, match=told) as raised:
+        found.extend(stream(source, workers=2, augment="none", timeout=timeout))
+    assert numbers(found) == order[:6]
+    names = ", ".join(f"folder/{i}.png" for i in order[6:9])
+    assert str(raised.value).startswith(f"data worker 0 of 2 (reading {names}) ")
+    assert time.monotonic() - begin < 90
+    assert not multiprocessing.active_children()
+
+
+def test_evaluation_with_a_worker_that_gives_nothing():
+    source = Deadly(SIZES, bad=3)
+    with pytest.raises(
+        errors.UserError, match=r"worker 1 of 2 \(reading folder/3\.png\) died"
+    ):
+        evaluate(source, 2, workers=2)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_by_the_machine(monkeypatch):
+    data = config.Data(workers=-1)
+    assert loader.num_workers(config.Data(workers=5)) == 5
+    monkeypatch.setattr(sys, "platform", "linux")
+    for cores, expected in ((1, 0), (2, 0), (3, 2), (8, 7), (96, 16)):
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, n=cores: {*range(n)}, raising=False
+        )
+        assert loader.num_workers(data) == expected
+
+
+def test_rates():
+    rates = np.array([0, 2.5, 1, 0, 0.5, 0, 3])
+    found = numbers(batches(numbered(7), 70, augment="none", rates=rates))
+    epochs = np.reshape(found, (30, 7))
+    for epoch in epochs:
+        counts = np.bincount(epoch, minlength=7)
+        assert ((np.floor(rates) <= counts) & (counts <= np.ceil(rates))).all()
+    rest = batches(numbered(7), 3, start=5, augment="none", rates=rates)
+    assert numbers(rest) == found[15:24]
+
+
 def test_epochs():
     """Batches of 3 run across the epochs of 7, each complete and of its own order."""
     found = numbers(batches(numbered(7), 7, augment="none"))
@@ -149,6 +235,21 @@ def test_unreadable_example_is_skipped():
     found = numbers(batches(source, 7, augment="none", on_error="skip"))
     for epoch in (found[:7], found[7:14], found[14:]):
         assert collections.Counter(epoch) == {0: 1, 1: 1, 3: 2, 4: 1, 5: 1, 6: 1}
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_skipping_is_the_same_on_every_resume(workers, caplog):
+    source = Numbered([(8, 10)] * 7, bad=2)
+    options = {"on_error": "skip", "workers": workers}
+    whole = batches(source, 7, on_error="skip")
+    caplog.clear()
+    found = batches(source, 7, **options)
+    assert_same(found, whole)
+    assert all(batch.keys() == {"images", "labels"} for batch in found)
+    told = "skipped: folder/2.png: label value 77 is in no class"
+    total = "skipped: 1 in all, 3 times"  # an epoch has one; 3 are begun
+    assert [record.message for record in caplog.records] == [told, total]
+    assert_same(batches(source, 4, start=3, **options), whole[3:])
 
 
 def evaluate(source, size, multiple_of=1, **data):

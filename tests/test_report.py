@@ -136,7 +136,7 @@ def test_progress_in_a_log(capsys, monkeypatch):
     monkeypatch.setattr(report.time, "monotonic", lambda: next(clock))
     progress = report.make_progress(400, 100)
     progress.update(110, {"loss": 0.81234, "lr": 0.0095, "other": 1.0})
-    progress.update(120, {"images_per_second": 31.24, "data_wait": 0.031})
+    progress.update(120, {"images_per_second": 31.24, "data_wait_share": 0.031})
     progress.print("evaluated [7]")
     progress.update(400, {"miou": 0.4121})
     progress.close()

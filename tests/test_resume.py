@@ -8,7 +8,7 @@ import program
 import pytest
 from safetensors import numpy as safetensors
 
-TIMED = ("images_per_second", "data_wait")
+TIMED = ("images_per_second", "data_wait", "data_wait_share")
 FLAGS = (
     "--config.train.steps=30",
     "--config.checkpoint.every=4",

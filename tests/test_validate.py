@@ -178,6 +178,13 @@ def test_ranges_of_items(name, value, item):
             ["config.data.resize=(520,) must be (height, width)", "keep_ratio=True"],
         ),
         (
+            {"data__name": "folder", "data__mix": ("a",), "data__mix_weights": (1.0,)},
+            ["config.data.mix_weights has 1 values", "each of config.data.mix=('a',)"],
+        ),
+        ({"data__mix": ("a",)}, ["config.data.mix: rendered scenes"]),
+        ({"data__workers": -2}, ["config.data.workers=-2 must be at least -1"]),
+        ({"data__timeout": 0.0}, ["config.data.timeout=0.0 must be greater than 0"]),
+        (
             {"data__mosaic": 0.5, "train__batch_size": 3},
             ["config.data.mosaic=0.5", "4 images", "config.train.batch_size=3"],
         ),
@@ -203,6 +210,8 @@ def test_contradictions(settings, words):
         {"data__scale": (1.0, 1.0)},
         {"data__scale_step": 1.5},
         {"data__resize": (520,)},
+        {"data__workers": -1},
+        {"data__name": "voc", "data__mix": ("a",), "data__mix_weights": (1.0, 2.0)},
         {"data__resize": (512, 2048), "data__keep_ratio": True},
         {"data__mosaic": 1.0, "data__classmix": 1.0, "train__batch_size": 4},
         {"data__mosaic": 1.0, "data__augment": "none", "train__batch_size": 1},

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from jaxseg import augment, command, errors, pictures
 from jaxseg import config as config_lib
-from jaxseg.data import datasets, loader, sources
+from jaxseg.data import datasets, loader, sampling, sources
 
 PER_SHEET = 16
 GAP = 8  # pixels between pictures
@@ -54,6 +54,9 @@ def augmented_examples(
             key, images, labels, data=config.data, ignore=config.loss.ignore
         )
 
+    rates = sampling.make_rates(
+        source, config.data, num_classes=config.model.num_classes, cache=None
+    )
     batches = loader.train_batches(
         source,
         config.data,
@@ -61,6 +64,7 @@ def augmented_examples(
         seed=config.seed,
         ignore=config.loss.ignore,
         start=0,
+        rates=rates,
     )
     examples: list[sources.Example] = []
     with contextlib.closing(batches):

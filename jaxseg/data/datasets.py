@@ -51,7 +51,8 @@ def open_dataset(data: config_lib.Data, *, ignore: int) -> Dataset:
 
     Raises UserError for folders and files that are missing or ill-formed.
     """
-    return DATASETS[data.name](data, ignore)
+    dataset = DATASETS[data.name](data, ignore)
+    return _mixed(dataset, data, ignore) if data.mix else dataset
 
 
 def with_num_classes(config: config_lib.Config, dataset: Dataset) -> config_lib.Config:
@@ -138,6 +139,26 @@ def _tfds(data: config_lib.Data, ignore: int) -> Dataset:
         return prepared.split(_chosen(data, name, None), ignore)
 
     return Dataset(prepared.classes.names, prepared.classes.palette, split)
+
+
+def _mixed(dataset: Dataset, data: config_lib.Data, ignore: int) -> Dataset:
+    """The data set with the training splits of config.data.mix joined to its own."""
+    alone = [dataclasses.replace(data, root=root, mix=()) for root in data.mix]
+    others = [DATASETS[data.name](each, ignore) for each in alone]
+    for root, other in zip(data.mix, others, strict=True):
+        if other.class_names != dataset.class_names:
+            raise errors.UserError(
+                f"config.data.mix: {root} has other classes than {data.root}; only "
+                "data sets of the same classes can be mixed"
+            )
+
+    def split(name: str) -> sources.Source:
+        if name != "train":
+            return dataset.split(name)
+        parts = [each.split(name) for each in (dataset, *others)]
+        return sources.Joined([p for p in parts if isinstance(p, sources.Files)])
+
+    return dataclasses.replace(dataset, split=split)
 
 
 def _chosen(data: config_lib.Data, name: str, known: Iterable[str] | None) -> str:

@@ -5,12 +5,15 @@ iterator, only the number of steps done.
 """
 
 import collections
+import dataclasses
 import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -18,7 +21,9 @@ from absl import flags
 
 from jaxseg import config as config_lib
 from jaxseg import errors
-from jaxseg.data import sources, transforms
+from jaxseg.data import ahead, sampling, sources, transforms
+
+MAX_AUTO_WORKERS = 16
 
 HostBatch = dict[str, np.ndarray]
 
@@ -31,21 +36,37 @@ def train_batches(
     seed: int,
     ignore: int,
     start: int,
-) -> grain.DatasetIterator:
+    rates: sampling.Rates | None = None,
+    put: Callable[[HostBatch], Any] = lambda batch: batch,
+) -> ahead.ReadAhead:
     """Endless batches from number `start` on.
 
-    images uint8 [B H W 3], labels int32 [B H W]. Every epoch has a new order. The
-    iterator must be closed.
+    images uint8 [B H W 3], labels int32 [B H W]. Every epoch has a new order; `rates`
+    tell how often it shows each example, None: once. `put` takes a batch to where it is
+    used, ahead of its use. The iterator must be closed.
     """
     if data.on_error == "skip":
         source = sources.SkipUnreadable(source)
-    dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    order: Any  # of the examples' numbers, endless
+    if rates is None:
+        order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+        dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    else:
+        order = sampling.make_order(rates, seed)
+        dataset = order.map(source.__getitem__)
     if data.augment != "none":
-        dataset = dataset.random_map(transforms.RandomCrop(data=data, ignore=ignore))
+        dataset = dataset.random_map(
+            _Crop(transforms.RandomCrop(data=data, ignore=ignore))
+        )
     dataset = dataset.batch(  # endless; but else grain rounds its length in floats
         batch_size, drop_remainder=True, batch_fn=_stack
     )
-    return _parallel(dataset[start:], data.workers)
+
+    def names(number: int) -> list[str]:
+        first = (start + number) * batch_size
+        return [source.name(order[first + i]) for i in range(batch_size)]
+
+    return _read_ahead(dataset[start:], data, names, put)
 
 
 def eval_batches(
@@ -64,7 +85,8 @@ def eval_batches(
     batch_size = _round_up(batch_size, multiple_of)
     waiting: dict[tuple, list] = collections.defaultdict(list)
     filled = set()  # sizes for which the program of a whole batch is compiled
-    iterator = _parallel(grain.MapDataset.source(source), data.workers)
+    dataset = grain.MapDataset.source(source)
+    iterator = _read_ahead(dataset, data, lambda index: [source.name(index)])
     try:
         for example in iterator:
             size = example["label"].shape
@@ -76,7 +98,7 @@ def eval_batches(
                 filled.add(size)
     finally:
         iterator.close()
-        if data.workers:  # grain leaves shared memory in a reference cycle
+        if num_workers(data):  # grain leaves shared memory in a reference cycle
             gc.collect()
     for size, group in waiting.items():
         if group:
@@ -88,14 +110,40 @@ def _round_up(count: int, multiple_of: int) -> int:
     return -(-count // multiple_of) * multiple_of
 
 
-def _parallel(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
-    """Reads ahead with threads, or with worker processes that keep the order."""
-    if not workers:
-        threads = min(4, os.cpu_count() or 1)
-        reading = grain.ReadOptions(
-            num_threads=threads, prefetch_buffer_size=2 * threads
-        )
-        return iter(dataset.to_iter_dataset(reading))
+def num_workers(data: config_lib.Data) -> int:
+    """How many worker processes: as told, or with -1 by the cores this process may use.
+
+    One core is left to the training program; where that leaves a single one, threads
+    (0) do better than a process.
+    """
+    if data.workers >= 0:
+        return data.workers
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    others = min((cores or 1) - 1, MAX_AUTO_WORKERS)
+    return others if others > 1 else 0
+
+
+def _read_ahead(
+    dataset: grain.MapDataset,
+    data: config_lib.Data,
+    names: Callable[[int], list[str]],
+    put: Callable[[Any], Any] = lambda element: element,
+) -> ahead.ReadAhead:
+    """Reads with threads, or with worker processes that keep the order."""
+    workers = num_workers(data)
+    iterator = _with_workers(dataset, workers) if workers else _with_threads(dataset)
+    return ahead.ReadAhead(
+        iterator, workers=workers, timeout=data.timeout, names=names, put=put
+    )
+
+
+def _with_threads(dataset: grain.MapDataset) -> grain.DatasetIterator:
+    threads = min(4, os.cpu_count() or 1)
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(dataset.to_iter_dataset(reading))
+
+
+def _with_workers(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     if not flags.FLAGS.is_parsed():  # grain reads a flag of its own
         flags.FLAGS.mark_as_parsed()
     reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
@@ -125,6 +173,18 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Crop(grain.transforms.RandomMap):
+    """The random crop of an example that keeps what was skipped for it."""
+
+    crop: transforms.RandomCrop
+
+    def random_map(
+        self, element: sources.Example, rng: np.random.Generator
+    ) -> sources.Example:
+        return {**element, **self.crop.random_map(element, rng)}
+
+
 def _stack(examples: Sequence[sources.Example]) -> HostBatch:
     shapes = {example["label"].shape for example in examples}
     if len(shapes) > 1:
@@ -132,10 +192,12 @@ def _stack(examples: Sequence[sources.Example]) -> HostBatch:
             f"images of sizes {sorted(shapes)} cannot form a batch as they are; set "
             "config.data.augment=standard to crop them, or config.train.batch_size=1"
         )
-    return {
+    batch = {
         "images": np.stack([example["image"] for example in examples]),
         "labels": np.stack([example["label"] for example in examples]).astype(np.int32),
     }
+    skipped = [told for example in examples for told in example.get("skipped", ())]
+    return {**batch, "skipped": np.array(skipped)} if skipped else batch
 
 
 def _pad(examples: list[sources.Example], batch_size: int) -> HostBatch:

@@ -6,9 +6,8 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 
 import dataclasses
 import io
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ class Example(TypedDict):
 
     image: np.ndarray
     label: np.ndarray
+    skipped: NotRequired[tuple[str, ...]]  # why it stands in for others
 
 
 @runtime_checkable
@@ -61,6 +61,10 @@ class LabelMap:
                 f"{_ranges(self.known)}. Give it a class, or list it as ignored"
             )
         return label
+
+    def equals(self, other: "LabelMap") -> bool:
+        """Whether both make the same of every value."""
+        return np.array_equal(self._table, other._table)
 
 
 def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
@@ -144,6 +148,58 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
+class Joined:
+    """Several data sets' splits as one, end to end.
+
+    Raises UserError if their label values mean different classes.
+    """
+
+    parts: Sequence[Files]
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if not part.label_map.equals(self.label_map):
+                raise errors.UserError(
+                    f"the label values of {part.name(0)} mean other classes than those "
+                    f"of {self.name(0)}; only data sets of one label map can be mixed"
+                )
+
+    @property
+    def label_map(self) -> LabelMap:
+        """That of all parts."""
+        return self.parts[0].label_map
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def name(self, index: int) -> str:
+        """As its part says."""
+        part, within = self._find(index)
+        return part.name(within)
+
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """The image file and the label file as they are."""
+        part, within = self._find(index)
+        return part.stored(within)
+
+    def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """The label's values before the map."""
+        part, within = self._find(index)
+        return part.raw_label(within)
+
+    def __getitem__(self, index: int) -> Example:
+        part, within = self._find(index)
+        return part[within]
+
+    def _find(self, index: int) -> tuple[Files, int]:
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclasses.dataclass(frozen=True)
 class Scenes:
     """Rendered street scenes (synthetic.py), kept where all of them take 64 MiB."""
 
@@ -188,11 +244,14 @@ class SkipUnreadable:
         return self.source.name(index)
 
     def __getitem__(self, index: int) -> Example:
+        skipped: tuple[str, ...] = ()
         for offset in range(len(self)):
             try:
-                return self.source[(index + offset) % len(self)]
+                example = self.source[(index + offset) % len(self)]
             except errors.UserError as error:
-                logging.warning("skipped: %s", error)
+                skipped += (str(error),)
+            else:
+                return {**example, "skipped": skipped} if skipped else example
         raise errors.UserError("not one example of the training split can be read")
 
 

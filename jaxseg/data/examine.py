@@ -1,0 +1,98 @@
+"""What a split's files hold, example by example: label values, sizes, mistakes."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from jaxseg import errors
+from jaxseg.data import sources
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A source that tells what its files hold before the label map."""
+
+    label_map: sources.LabelMap
+
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """The image file and the label file as they are."""
+        ...
+
+    def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """The label's values before the map."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One example: its raw label values, and what is wrong with it."""
+
+    name: str
+    values: Int64[np.ndarray, "256"]  # pixels of each raw value
+    size: tuple[int, int] | None = None  # height, width; None: could not be read
+    digest: str = ""  # of the image file's bytes; empty: there is no file
+    problem: str = ""  # in one line that names the file; empty: none
+
+
+def examine(source: sources.Source, index: int) -> Seen:
+    """Opens an example as training would. Raises nothing for what is wrong with it."""
+    seen = Seen(source.name(index), np.zeros(256, np.int64))
+    try:
+        if isinstance(source, Stored):
+            digest = hashlib.blake2b(source.stored(index)[0]).hexdigest()
+            seen = dataclasses.replace(seen, digest=digest)
+            seen = dataclasses.replace(seen, values=_count(source.raw_label(index)))
+            example = source[index]
+        else:
+            example = source[index]
+            seen = dataclasses.replace(seen, values=_count(example["label"]))
+    except (errors.UserError, OSError) as error:
+        problem = str(error) + _unknown(seen.values, source)
+        return dataclasses.replace(seen, problem=problem)
+    return dataclasses.replace(seen, size=example["label"].shape)
+
+
+def examine_all(source: sources.Source, count: int) -> Iterator[Seen]:
+    """The first `count` examples in order, opened by as many threads as cores."""
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda index: examine(source, index), range(count))
+
+
+def class_counts(
+    seen: Sequence[Seen], source: sources.Source, num_classes: int
+) -> Int64[np.ndarray, "examples classes"]:
+    """Pixels of each class in each example; what is ignored counts nowhere."""
+    values = np.stack([each.values for each in seen])
+    train = train_values(source)
+    counts = np.zeros((len(seen), num_classes), np.int64)
+    for raw, label in train.items():
+        if label < num_classes:
+            counts[:, label] += values[:, raw]
+    return counts
+
+
+def train_values(source: sources.Source) -> dict[int, int]:
+    """What each raw value becomes."""
+    if not isinstance(source, Stored):
+        return {value: value for value in range(256)}
+    known = source.label_map.known
+    train = source.label_map(np.array([known], np.uint8), "the label map")[0]
+    return dict(zip(known, map(int, train), strict=True))
+
+
+def _count(label: np.ndarray) -> Int64[np.ndarray, "256"]:
+    return np.bincount(label.ravel(), minlength=256).astype(np.int64)
+
+
+def _unknown(values: np.ndarray, source: sources.Source) -> str:
+    """All values that are in no class, where there are several."""
+    known = train_values(source)
+    unknown = [int(raw) for raw in np.flatnonzero(values) if raw not in known]
+    told = ", ".join(f"{raw} ({values[raw]} pixels)" for raw in unknown)
+    return f"; all such values: {told}" if len(unknown) > 1 else ""
