@@ -181,7 +181,7 @@ def test_ranges_of_items(name, value, item):
             {"data__name": "folder", "data__mix": ("a",), "data__mix_weights": (1.0,)},
             ["config.data.mix_weights has 1 values", "each of config.data.mix=('a',)"],
         ),
-        ({"data__mix": ("a",)}, ["config.data.mix: rendered scenes"]),
+        ({"data__mix": ("a",)}, ["config.data.mix: synthetic data"]),
         ({"data__workers": -2}, ["config.data.workers=-2 must be at least -1"]),
         ({"data__timeout": 0.0}, ["config.data.timeout=0.0 must be greater than 0"]),
         (
