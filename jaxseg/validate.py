@@ -144,8 +144,8 @@ def _check_data(config: config_lib.Config) -> None:
             f"config.data.scale_step={data.scale_step} leaves one scale of "
             f"config.data.scale={data.scale}; make it smaller, or 0 for any between"
         )
-    if data.mix and data.name in ("synthetic", "tfds"):
-        raise errors.UserError(f"config.data.mix: {data.name} data cannot be mixed")
+    if data.mix and data.name == "synthetic":
+        raise errors.UserError("config.data.mix: synthetic data cannot be mixed")
     weighed = (0, len(data.mix) + 1) if data.mix else (0,)
     if len(data.mix_weights) not in weighed:
         raise errors.UserError(

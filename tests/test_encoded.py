@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import config, errors
-from jaxseg.data import encoded, transforms
+from jaxseg.data import archives, encoded, transforms
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (17, 13, 3), np.uint8)
@@ -17,7 +17,7 @@ LABEL = RNG.integers(0, 256, (17, 13), np.uint8)
 
 
 def in_memory(content):
-    return encoded.InMemory("a file", content)
+    return archives.InMemory("a file", content)
 
 
 def test_raw_is_netpbm():

@@ -98,6 +98,21 @@ def test_a_foreign_data_set(data_dir):
     np.testing.assert_array_equal(example["image"], decode(official_files.image(109)))
 
 
+def test_checked_and_mixed_as_files_are(data_dir):
+    dataset = open_set(data_dir, mix=(str(data_dir),))
+    train = dataset.split("train")
+    assert len(train) == 12
+    for index in (1, 7):  # the same example in both parts
+        (files,) = train.loaded(index).pairs
+        assert str(files[0]) == "foreign/2.1.0 train 1 left"
+        np.testing.assert_array_equal(
+            train.loaded(index).raw_label(0), official_files.spread(Foreign.label)
+        )
+        example = train.loaded(index)[0]
+        for key in ("image", "label"):
+            np.testing.assert_array_equal(example[key], train[index][key])
+
+
 @pytest.mark.parametrize("name", ["", "foreign", "foreign/2.1.0"])
 def test_where_it_lies(data_dir, name):
     assert len(open_set(data_dir, tfds_name=name).split("train")) == 6

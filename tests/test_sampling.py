@@ -5,7 +5,7 @@ import pytest
 from test_examine import filled, write
 
 from jaxseg import config, errors
-from jaxseg.data import balance, sampling, sources
+from jaxseg.data import balance, combined, sampling, sources
 
 RATES = np.array([1.0, 2.5, 0.0, 0.25, 1.25, 0.0])
 
@@ -90,7 +90,7 @@ def test_weights_of_parts():
 
 def test_mixed_data_sets(source, tmp_path):
     other = write(tmp_path / "other", [filled(0, 1), filled(2)])
-    joined = sources.Joined([source, other])
+    joined = combined.Joined([source, other])
     assert make_rates(joined) is None
     found = make_rates(joined, mix=("other",), mix_weights=(1.0, 1.0))
     np.testing.assert_allclose(found, [0.75] * 4 + [1.5] * 2)

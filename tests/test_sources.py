@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import sources
+from jaxseg.data import combined, sources
 
 SIZE = (6, 9)  # height, width
 
@@ -83,51 +83,10 @@ def test_label_of_no_class(tmp_path, rgb, indices):
     assert refuse(source.__getitem__, 1).startswith(str(tmp_path / "1_label.png"))
 
 
-def test_joined(tmp_path, rgb, indices):
-    parts = [write_pairs(tmp_path / name, rgb, indices) for name in "ab"]
-    joined = sources.Joined(parts)
-    assert len(joined) == 8
-    for i, (part, within) in enumerate((p, j) for p in parts for j in range(4)):
-        assert joined.name(i) == part.name(within)
-        assert joined.stored(i) == part.stored(within)
-        np.testing.assert_array_equal(joined.raw_label(i), part.raw_label(within))
-        np.testing.assert_array_equal(joined[i]["image"], part[within]["image"])
-    with pytest.raises(IndexError):
-        joined[8]
-    other = sources.Files(parts[1].pairs, sources.LabelMap({0: 1, 1: 0, 2: 2}))
-    message = refuse(sources.Joined, [parts[0], other])
-    assert f"{tmp_path}/b" in message
-    assert "mean other classes" in message
-
-
-def test_skip_unreadable(tmp_path, rgb, indices):
-    source = sources.SkipUnreadable(write_pairs(tmp_path, rgb, indices))
-    whole = [source[i] for i in range(4)]
-    for name in ("1.png", "2_label.png"):
-        (tmp_path / name).write_bytes(b"")
-    found = [source[i] for i in range(4)]
-    assert len(source) == 4
-    assert source.name(1) == str(tmp_path / "1.png")
-    for i, stand_in in enumerate((0, 3, 3, 3)):
-        np.testing.assert_array_equal(found[i]["image"], whole[stand_in]["image"])
-        np.testing.assert_array_equal(source[i]["image"], found[i]["image"])
-    assert [len(example.get("skipped", ())) for example in found] == [0, 2, 1, 0]
-    assert all(
-        told.startswith(str(tmp_path / name))
-        for told, name in zip(
-            found[1]["skipped"], ("1.png", "2_label.png"), strict=True
-        )
-    )
-    (tmp_path / "3.png").unlink()
-    np.testing.assert_array_equal(source[3]["image"], whole[0]["image"])  # goes round
-    (tmp_path / "0.png").unlink()
-    assert "not one example" in refuse(source.__getitem__, 0)
-
-
 def test_sources_can_be_pickled(tmp_path, rgb, indices):
     files = write_pairs(tmp_path, rgb, indices)
     scenes = sources.Scenes(3, 0, (16, 24), "day")
-    for source in (files, scenes, sources.SkipUnreadable(files)):
+    for source in (files, scenes, combined.SkipUnreadable(files)):
         assert isinstance(source, sources.Source)
         copy = pickle.loads(pickle.dumps(source))
         assert len(copy) == len(source)

@@ -1,4 +1,4 @@
-"""Files in zip and tar archives, read where they lie.
+"""Files in zip and tar archives, read where they lie, and in memory.
 
 An archive's directory is read once. Each read of a member opens the archive anew, so
 that members can be pickled to worker processes and read by several threads at once;
@@ -25,7 +25,8 @@ _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
 # What the standard library raises for archives that are damaged or none at all.
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
-    *(OSError, ValueError, EOFError, NotImplementedError, OverflowError, MemoryError),
+    *(OSError, ValueError, EOFError, OverflowError, MemoryError),
+    NotImplementedError,  # of a zip file that wants a later version of the format
 )
 
 
@@ -69,12 +70,12 @@ class Zipped(NamedTuple):
             if magic != b"PK\3\4" or file.read(name).decode(encoding) != self.name:
                 raise zipfile.BadZipFile("its header lies elsewhere")
             if flags & _ENCRYPTED:
-                raise NotImplementedError("it is encrypted")
+                raise zipfile.BadZipFile("it is encrypted")
             if method != self.method or method not in (
                 zipfile.ZIP_STORED,
                 zipfile.ZIP_DEFLATED,
             ):
-                raise NotImplementedError(f"compression method {method}")
+                raise zipfile.BadZipFile(f"compression method {method}")
             file.seek(extra, 1)
             data = file.read(self.stored)
         if method == zipfile.ZIP_DEFLATED:
@@ -107,6 +108,20 @@ class Tarred(NamedTuple):
         if len(data) != self.size:
             raise _damaged(self, "the archive ends early")
         return data
+
+
+class InMemory(NamedTuple):
+    """The content of a file, by its name."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """The content."""
+        return self.content
 
 
 def members(path: pathlib.Path) -> Mapping[str, File]:

@@ -150,21 +150,21 @@ def metadata(plan: Plan) -> dict:
 
 def read_example(plan: Plan, source: sources.Files, index: int) -> Example:
     """Key and features. Raises UserError for whatever would stop a training."""
-    example = source[index]
-    image_file, _ = source.pairs[index]
+    image_file, files = source.pairs[index][0], source.loaded(index)
+    example = files[0]
     size = example["label"].shape
     if plan.size not in (None, size):
         raise errors.UserError(
             f"{image_file} is {size[0]}x{size[1]} (height x width); all images of "
             f"{plan.dataset} are {plan.size[0]}x{plan.size[1]}"
         )
-    form, (image, label) = encoded.FORMS[plan.form], source.stored(index)
+    form, (image, label) = encoded.FORMS[plan.form], files.stored(0)
     if form.image is not None:
         image = form.image(example["image"])
     if plan.labels == "train":
         label = form.label(example["label"])
     elif plan.form != "original" or not encoded.is_gray_png(label):
-        label = form.label(source.raw_label(index).astype(np.uint8))
+        label = form.label(files.raw_label(0).astype(np.uint8))
     key = pathlib.PurePath(str(image_file)).stem.removesuffix("_leftImg8bit")
     image_key, label_key = keys(plan.name)
     return key, {"image_id": key, image_key: image, label_key: label}

@@ -5,10 +5,11 @@ import json
 import logging
 import pathlib
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
-from jaxseg.data import folder, records, schema, sources, synthetic
+from jaxseg.data import combined, folder, records, schema, sources, synthetic
 from jaxseg.data.facts import ade20k, camvid, cityscapes, coco, loveda, pascal, pet
 
 FACTS: dict[str, schema.Facts] = {
@@ -156,7 +157,7 @@ def _mixed(dataset: Dataset, data: config_lib.Data, ignore: int) -> Dataset:
         if name != "train":
             return dataset.split(name)
         parts = [each.split(name) for each in (dataset, *others)]
-        return sources.Joined([p for p in parts if isinstance(p, sources.Files)])
+        return combined.Joined(cast(list[sources.Stored], parts))
 
     return dataclasses.replace(dataset, split=split)
 

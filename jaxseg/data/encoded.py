@@ -15,24 +15,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxseg.data import sources
+from jaxseg.data import archives, sources
 
 _NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
 _GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
-
-
-class InMemory(NamedTuple):
-    """The content of a file; an archives.File."""
-
-    name: str
-    content: bytes
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read_bytes(self) -> bytes:
-        """The content."""
-        return self.content
 
 
 def encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -76,7 +62,7 @@ def is_gray_png(content: bytes) -> bool:
     return content.startswith(start) and content[24:26] == kind
 
 
-def read_image(file: InMemory) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(file: archives.InMemory) -> UInt8[np.ndarray, "h w 3"]:
     """An image as RGB, read-only. Raises UserError as sources.read_image."""
     pixels = _view(file.content)
     if pixels is None or pixels.ndim == 2:
@@ -84,7 +70,7 @@ def read_image(file: InMemory) -> UInt8[np.ndarray, "h w 3"]:
     return pixels
 
 
-def read_indices(file: InMemory) -> UInt8[np.ndarray, "h w"]:
+def read_indices(file: archives.InMemory) -> UInt8[np.ndarray, "h w"]:
     """A label's raw values, read-only. Raises UserError as sources.read_indices."""
     pixels = _view(file.content)
     if pixels is None or pixels.ndim == 3:

@@ -5,28 +5,12 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent import futures
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from jaxseg import errors
 from jaxseg.data import sources
-
-
-@runtime_checkable
-class Stored(Protocol):
-    """A source that tells what its files hold before the label map."""
-
-    label_map: sources.LabelMap
-
-    def stored(self, index: int) -> tuple[bytes, bytes]:
-        """The image file and the label file as they are."""
-        ...
-
-    def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
-        """The label's values before the map."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +28,12 @@ def examine(source: sources.Source, index: int) -> Seen:
     """Opens an example as training would. Raises nothing for what is wrong with it."""
     seen = Seen(source.name(index), np.zeros(256, np.int64))
     try:
-        if isinstance(source, Stored):
-            digest = hashlib.blake2b(source.stored(index)[0]).hexdigest()
+        if isinstance(source, sources.Stored):
+            files = source.loaded(index)
+            digest = hashlib.blake2b(files.stored(0)[0]).hexdigest()
             seen = dataclasses.replace(seen, digest=digest)
-            seen = dataclasses.replace(seen, values=_count(source.raw_label(index)))
-            example = source[index]
+            seen = dataclasses.replace(seen, values=_count(files.raw_label(0)))
+            example = files[0]
         else:
             example = source[index]
             seen = dataclasses.replace(seen, values=_count(example["label"]))
@@ -79,7 +64,7 @@ def class_counts(
 
 def train_values(source: sources.Source) -> dict[int, int]:
     """What each raw value becomes."""
-    if not isinstance(source, Stored):
+    if not isinstance(source, sources.Stored):
         return {value: value for value in range(256)}
     known = source.label_map.known
     train = source.label_map(np.array([known], np.uint8), "the label map")[0]

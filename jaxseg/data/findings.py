@@ -38,7 +38,7 @@ def check_first(
     Raises UserError for the first finding; not for training examples that cannot be
     read where they will be skipped.
     """
-    files = {n: each for n, each in splits.items() if isinstance(each, examine.Stored)}
+    files = {n: each for n, each in splits.items() if isinstance(each, sources.Stored)}
     seen = {
         name: [*examine.examine_all(split, min(data.check_first, len(split)))]
         for name, split in files.items()

@@ -5,7 +5,6 @@ iterator, only the number of steps done.
 """
 
 import collections
-import dataclasses
 import gc
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ from absl import flags
 
 from jaxseg import config as config_lib
 from jaxseg import errors
-from jaxseg.data import ahead, sampling, sources, transforms
+from jaxseg.data import ahead, combined, sampling, sources, transforms
 
 MAX_AUTO_WORKERS = 16
 
@@ -46,18 +45,15 @@ def train_batches(
     used, ahead of its use. The iterator must be closed.
     """
     if data.on_error == "skip":
-        source = sources.SkipUnreadable(source)
+        source = combined.SkipUnreadable(source)
     order: Any  # of the examples' numbers, endless
     if rates is None:
         order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-        dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     else:
         order = sampling.make_order(rates, seed)
-        dataset = order.map(source.__getitem__)
+    dataset = order.map(source.__getitem__)
     if data.augment != "none":
-        dataset = dataset.random_map(
-            _Crop(transforms.RandomCrop(data=data, ignore=ignore))
-        )
+        dataset = dataset.random_map(transforms.RandomCrop(data=data, ignore=ignore))
     dataset = dataset.batch(  # endless; but else grain rounds its length in floats
         batch_size, drop_remainder=True, batch_fn=_stack
     )
@@ -171,18 +167,6 @@ def _exit_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Crop(grain.transforms.RandomMap):
-    """The random crop of an example that keeps what was skipped for it."""
-
-    crop: transforms.RandomCrop
-
-    def random_map(
-        self, element: sources.Example, rng: np.random.Generator
-    ) -> sources.Example:
-        return {**element, **self.crop.random_map(element, rng)}
 
 
 def _stack(examples: Sequence[sources.Example]) -> HostBatch:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxseg import config as config_lib
 from jaxseg import errors
-from jaxseg.data import encoded, folder, schema, sources
+from jaxseg.data import archives, encoded, folder, schema, sources
 
 METADATA = "metadata.json"  # TFDS's name; ours holds what a classes.json holds
 INFO = "dataset_info.json"  # TFDS's name
@@ -78,11 +78,8 @@ class Prepared:
         called = f"{self.builder.info.full_name} {name}"
         with _told_as(called):
             count = len(records)
-        keys, label_map = (
-            (self.image_key, self.label_key),
-            self.classes.label_map(ignore),
-        )
-        return Records(records, count, called, keys, label_map)
+        keys = self.image_key, self.label_key
+        return Records(records, count, called, keys, self.classes.label_map(ignore))
 
     def _find_key(self, field: str, given: str, *, channels: int) -> str:
         """The feature that the config names, or the only one of so many channels."""
@@ -132,23 +129,21 @@ class Records:
         """Data set, split and number."""
         return f"{self.called} {index}"
 
-    def __getitem__(self, index: int) -> sources.Example:
+    def loaded(self, index: int) -> sources.Files:
+        """One example alone, as files in memory."""
         if not 0 <= index < self.count:
             raise IndexError(index)
         name = self.name(index)
         with _told_as(name):
             record = self.records[index]
-        image_file, label_file = (
-            encoded.InMemory(f"{name} {key}", record[key]) for key in self.keys
+        image, label = (
+            archives.InMemory(f"{name} {key}", record[key]) for key in self.keys
         )
-        image = encoded.read_image(image_file)
-        label = self.label_map(encoded.read_indices(label_file), str(label_file))
-        if label.shape != image.shape[:2]:
-            raise errors.UserError(
-                f"{label_file} is {label.shape[0]}x{label.shape[1]} (height x width), "
-                f"its image {image.shape[0]}x{image.shape[1]}; they must be of one size"
-            )
-        return {"image": image, "label": label}
+        readers = encoded.read_indices, encoded.read_image
+        return sources.Files([(image, label)], self.label_map, *readers)
+
+    def __getitem__(self, index: int) -> sources.Example:
+        return self.loaded(index)[0]
 
 
 def _find(root: pathlib.Path, name: str) -> pathlib.Path:

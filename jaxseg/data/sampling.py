@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
-from jaxseg.data import balance, examine, sources
+from jaxseg.data import balance, combined, examine, sources
 
 Rates = Float64[np.ndarray, "examples"]
 
@@ -38,7 +38,7 @@ def make_rates(
     if data.sampling != "uniform":
         counts = _class_counts(source, data, num_classes, cache)
         rates = _balanced(counts, data)
-    if isinstance(source, sources.Joined) and data.mix_weights:
+    if isinstance(source, combined.Joined) and data.mix_weights:
         rates = np.ones(len(source)) if rates is None else rates
         rates = weigh_parts(rates, [*map(len, source.parts)], data.mix_weights)
     return rates

@@ -7,7 +7,7 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import cv2
 import numpy as np
@@ -36,6 +36,17 @@ class Source(Protocol):
 
     def name(self, index: int) -> str:
         """What errors and pictures call the example."""
+        ...
+
+
+@runtime_checkable
+class Stored(Source, Protocol):
+    """A source of files, which can be looked at before the label map is applied."""
+
+    label_map: "LabelMap"
+
+    def loaded(self, index: int) -> "Files":
+        """One example alone, its files in memory."""
         ...
 
 
@@ -116,7 +127,8 @@ class Files:
 
     pairs: Sequence[tuple[archives.File, archives.File]]
     label_map: LabelMap
-    read_label: Callable[[archives.File], np.ndarray] = read_indices
+    read_label: Callable[[Any], np.ndarray] = read_indices
+    read_image: Callable[[Any], np.ndarray] = read_image
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -134,9 +146,17 @@ class Files:
         """The label's values before the map."""
         return self.read_label(self.pairs[index][1])
 
+    def loaded(self, index: int) -> "Files":
+        """One example alone, its files in memory: each is read once, here."""
+        image, label = (
+            archives.InMemory(str(file), content)
+            for file, content in zip(self.pairs[index], self.stored(index), strict=True)
+        )
+        return dataclasses.replace(self, pairs=[(image, label)])
+
     def __getitem__(self, index: int) -> Example:
         image_file, label_file = self.pairs[index]
-        image = read_image(image_file)
+        image = self.read_image(image_file)
         label = self.label_map(self.raw_label(index), str(label_file))
         if label.shape != image.shape[:2]:
             raise errors.UserError(
@@ -145,58 +165,6 @@ class Files:
                 "they must be of one size"
             )
         return {"image": image, "label": label}
-
-
-@dataclasses.dataclass(frozen=True)
-class Joined:
-    """Several data sets' splits as one, end to end.
-
-    Raises UserError if their label values mean different classes.
-    """
-
-    parts: Sequence[Files]
-
-    def __post_init__(self) -> None:
-        for part in self.parts:
-            if not part.label_map.equals(self.label_map):
-                raise errors.UserError(
-                    f"the label values of {part.name(0)} mean other classes than those "
-                    f"of {self.name(0)}; only data sets of one label map can be mixed"
-                )
-
-    @property
-    def label_map(self) -> LabelMap:
-        """That of all parts."""
-        return self.parts[0].label_map
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def name(self, index: int) -> str:
-        """As its part says."""
-        part, within = self._find(index)
-        return part.name(within)
-
-    def stored(self, index: int) -> tuple[bytes, bytes]:
-        """The image file and the label file as they are."""
-        part, within = self._find(index)
-        return part.stored(within)
-
-    def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
-        """The label's values before the map."""
-        part, within = self._find(index)
-        return part.raw_label(within)
-
-    def __getitem__(self, index: int) -> Example:
-        part, within = self._find(index)
-        return part[within]
-
-    def _find(self, index: int) -> tuple[Files, int]:
-        for part in self.parts:
-            if index < len(part):
-                return part, index
-            index -= len(part)
-        raise IndexError(index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,31 +196,6 @@ class Scenes:
         if self.count * (image.nbytes + label.nbytes) <= 64 << 20:
             self._kept[index] = {"image": image, "label": label}
         return {"image": image, "label": label}
-
-
-@dataclasses.dataclass(frozen=True)
-class SkipUnreadable:
-    """Stands the next readable example in for one that cannot be read."""
-
-    source: Source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        """As the source says."""
-        return self.source.name(index)
-
-    def __getitem__(self, index: int) -> Example:
-        skipped: tuple[str, ...] = ()
-        for offset in range(len(self)):
-            try:
-                example = self.source[(index + offset) % len(self)]
-            except errors.UserError as error:
-                skipped += (str(error),)
-            else:
-                return {**example, "skipped": skipped} if skipped else example
-        raise errors.UserError("not one example of the training split can be read")
 
 
 def _ranges(values: Sequence[int]) -> str:

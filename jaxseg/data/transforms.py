@@ -183,7 +183,7 @@ class RandomCrop(grain.transforms.RandomMap):
             geometry = dataclasses.replace(geometry, start=start, offset=offset)
         fill = tuple(round(value) for value in self.data.mean)
         image = warp_image(element["image"], geometry, crop, fill=fill)
-        return {"image": image, "label": cropped}
+        return {**element, "image": image, "label": cropped}
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> Geometry:
         """A crop that lies within the resized image where that is large enough."""

@@ -28,7 +28,15 @@ import timing
 from PIL import Image
 
 from jaxseg import config
-from jaxseg.data import datasets, encoded, loader, prepare, sources, transforms
+from jaxseg.data import (
+    archives,
+    datasets,
+    encoded,
+    loader,
+    prepare,
+    sources,
+    transforms,
+)
 
 SIZE, CROP, SCALE, BATCH = (1024, 2048), (769, 769), (0.5, 2.0), 8
 FORMS = tuple(encoded.FORMS)
@@ -105,7 +113,7 @@ def compare_forms(root: pathlib.Path, rounds: int, facts: dict) -> None:
         contents[name] = buffer.getvalue()
     for name, content in contents.items():
         array = np.frombuffer(content, np.uint8)
-        file = encoded.InMemory(name, content)
+        file = archives.InMemory(name, content)
         ways = {
             "ours": lambda file=file: encoded.read_image(file),
             "pillow": lambda file=file: sources.read_image(file),
