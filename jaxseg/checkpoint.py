@@ -1,7 +1,8 @@
 """Saving and restoring of the training state; the only file that knows orbax.
 
-A checkpoint has two parts: `model`, the variables by name, and `training`, the rest of
-the state. The position in the data is the step (data/loader.py) and needs no part.
+A checkpoint has these parts: `model`, the variables by name; `ema`, the same of the
+moving average, if one is kept; and `training`, the rest of the state. The position in
+the data is the step (data/loader.py) and needs no part.
 """
 
 import contextlib
@@ -49,15 +50,14 @@ class Checkpoints:
     def save(
         self,
         step: int,
+        parts: dict[str, Any],
         *,
-        model: names.Variables,
-        training: Any,
         miou: float | None = None,
     ) -> None:
         """Starts to save the state after `step` steps, with its mIoU if evaluated."""
         self._orbax.save_checkpointables_async(
             step,
-            {"model": dict(model), "training": training},
+            parts,
             metrics=None if miou is None else {"miou": miou},
             force=True,
             overwrite=True,
@@ -79,8 +79,9 @@ class Checkpoints:
     def restore(self, step: int, template: dict[str, Any], mesh: Mesh) -> dict:
         """The parts that `template` ({part: arrays, or their shapes}) asks for.
 
-        Arrays are replicated over the mesh, whatever mesh they were saved from. Raises
-        UserError if there is no such step or its arrays differ from the template's.
+        Arrays come to lie as the template's, or where those tell nothing on all of the
+        mesh, wherever they lay when saved. Raises UserError if there is no such step
+        or its arrays differ from the template's.
         """
         if step not in self.steps:
             known = ", ".join(map(str, self.steps)) or "none"
@@ -90,7 +91,9 @@ class Checkpoints:
             )
         everywhere = sharding.replicated(mesh)
         abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            lambda x: jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=getattr(x, "sharding", None) or everywhere
+            ),
             template,
         )
         try:
@@ -126,19 +129,23 @@ def remove_unfinished(workdir: pathlib.Path) -> None:
 
 
 def restore_model(
-    workdir: pathlib.Path, model: config_lib.Model, mesh: Mesh, *, step: int | None
+    workdir: pathlib.Path, config: config_lib.Config, mesh: Mesh, *, step: int | None
 ) -> tuple[nnx.Module, int]:
     """The trained model in evaluation mode and its step, the best unless `step` says.
 
-    Raises UserError if the workdir has no such checkpoint, or one of another model.
+    Its weights are the moving average, where one was kept and is wanted. Raises
+    UserError if the workdir has no such checkpoint, or one of another model.
     """
     if not exists(workdir):
         raise errors.UserError(f"{workdir} has no checkpoints; train there first")
     with open_all(workdir, keep=2**31) as checkpoints:
         step = checkpoints.best_step if step is None else step
-        abstract = nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(0)))
+        abstract = nnx.eval_shape(
+            lambda: build.build_model(config.model, rngs=nnx.Rngs(0))
+        )
         abstract.eval()
         graphdef, params, stats = names.split(abstract)
-        template = {"model": params | stats}
-        saved = checkpoints.restore(step, template, mesh)
-    return names.merge(graphdef, saved["model"]), step
+        averaged = config.train.ema and config.eval.weights == "ema"
+        part = "ema" if averaged else "model"
+        saved = checkpoints.restore(step, {part: params | stats}, mesh)
+    return names.merge(graphdef, saved[part]), step

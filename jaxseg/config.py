@@ -146,7 +146,15 @@ class Train:
 
     steps: int = _field(1000, low=0)
     batch_size: int = _field(8, low=1)  # images in one step, over all devices
+    # Parts of a batch, taken one after the other with their gradients summed before the
+    # update: the memory of a part. BatchNorm sees each part by itself.
+    accumulate: int = _field(1, low=1)
     log_every: int = _field(20, low=1)  # steps
+    # Decay of the moving average of the weights, a step; 0: none is kept.
+    ema: float = _field(0.0, low=0, high=0.999999)
+    # At a loss or gradients that are not finite: stop, or leave the step out.
+    nonfinite: str = _field("stop", choices=("stop", "skip"))
+    deterministic: bool = False  # on GPUs too, where it takes time; see reliability.md
     # What the forward pass keeps for the backward one, which computes the rest again:
     # less memory, more time. XLA's CPU backend keeps everything all the same.
     keep: str = _field("all", choices=("all", "convolutions", "blocks"))
@@ -154,10 +162,14 @@ class Train:
 
 @dataclass(kw_only=True, slots=True)
 class Optim:
-    """The update. `lr` is for the batch size of `train`; durations are steps."""
+    """The update. Durations are steps."""
 
     name: str = _field("sgd", choices=("sgd", "adam", "adamw"))
+    # For the batch size of `train`; or, with a rule of scaling, for `lr_batch_size`:
+    # it is multiplied by the ratio of the two, or by the ratio's square root.
     lr: float = _field(0.01, above=0)
+    lr_scaling: str = _field("none", choices=("none", "linear", "sqrt"))
+    lr_batch_size: int = _field(16, low=1)
     momentum: float = _field(0.9, low=0, high=0.9999)  # SGD
     betas: tuple[float, float] = _field(
         (0.9, 0.999), low=0, high=0.99999
@@ -195,6 +207,9 @@ class Eval:
 
     every: int = _field(0, low=0)  # steps; 0: only at the end
     batch_size: int = _field(8, low=1)
+    # What is evaluated, and judged the best by it: the average of the weights, where
+    # train.ema keeps one, or the weights as they are.
+    weights: str = _field("ema", choices=("ema", "raw"))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -203,6 +218,23 @@ class Checkpoint:
 
     every: int = _field(0, low=0)  # steps; 0: only where an evaluation falls
     keep: int = _field(2, low=1)  # latest ones
+
+
+@dataclass(kw_only=True, slots=True)
+class Mesh:
+    """How many devices lie along each axis; -1: all that the others leave."""
+
+    data: int = _field(-1, low=-1)  # each takes a share of the batch
+    # As data, and each holds a share alone of parameters, optimizer state and average.
+    fsdp: int = _field(1, low=-1)
+    height: int = _field(1, low=-1)  # each takes a share of the rows of every image
+
+
+@dataclass(kw_only=True, slots=True)
+class Sharding:
+    """How the devices, of all processes, share the work."""
+
+    mesh: Mesh = _section(Mesh)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -227,6 +259,7 @@ class Config:
     loss: Loss = _section(Loss)
     eval: Eval = _section(Eval)
     checkpoint: Checkpoint = _section(Checkpoint)
+    sharding: Sharding = _section(Sharding)
     export: Export = _section(Export)
 
 

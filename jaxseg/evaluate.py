@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxseg import (
     checkpoint,
+    hosts,
     inference,
     memory,
     metrics,
@@ -36,17 +37,20 @@ def run(config: config_lib.Config, workdir: pathlib.Path, *, step: int | None) -
     config = datasets.with_num_classes(config, dataset)
     workdir_lib.check_to_use(workdir, config)
     mesh = sharding.make_mesh()
-    model, step = checkpoint.restore_model(workdir, config.model, mesh, step=step)
+    model, step = checkpoint.restore_model(workdir, config, mesh, step=step)
     graphdef, params, stats = names.split(model)
+    here = sharding.local_mesh(mesh)
     eval_step = step_lib.make_eval_step(
         graphdef,
-        mesh,
+        here,
         data=config.data,
         num_classes=dataset.num_classes,
         ignore=config.loss.ignore,
     )
     with memory.explained(memory.evaluation_too_large(config)):
-        figures = evaluate(eval_step, params | stats, dataset, config, mesh)
+        variables = sharding.gather(mesh, params | stats)
+        figures = evaluate(eval_step, variables, dataset, config, here)
+        names.update(model, variables)
         write_report(workdir, {"step": step, **figures}, model, dataset, config)
 
 
@@ -59,7 +63,9 @@ def evaluate(
 ) -> dict:
     """The figures of metrics.summarize over the val split, and `images`, their number.
 
-    The batch is rounded up to a multiple of the number of devices.
+    Each process evaluates its part of the images by itself, on the mesh of its own
+    devices, where the variables lie. Its part of the batch is rounded up to a multiple
+    of their number.
     """
     source = dataset.split("val")
     confusion = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
@@ -67,8 +73,9 @@ def evaluate(
     batches = loader.eval_batches(
         source,
         config.data,
-        batch_size=config.eval.batch_size,
-        multiple_of=jax.device_count(),
+        batch_size=-(-config.eval.batch_size // jax.process_count()),
+        multiple_of=sharding.num_shares(mesh),
+        share=(jax.process_index(), jax.process_count()),
     )
     for batch in batches:
         pending.append(eval_step(variables, sharding.put_batch(mesh, batch)))
@@ -76,7 +83,7 @@ def evaluate(
             confusion += np.asarray(pending.pop(0))
     confusion += sum(map(np.asarray, pending))
     return {
-        **metrics.summarize(confusion, dataset.class_names),
+        **metrics.summarize(hosts.total(confusion), dataset.class_names),
         "images": len(source),
     }
 
@@ -88,7 +95,9 @@ def write_report(
     dataset: datasets.Dataset,
     config: config_lib.Config,
 ) -> None:
-    """Writes result.json and report.html and prints the table."""
+    """Process 0 writes result.json and report.html and prints the table."""
+    if not hosts.is_main():
+        return
     report.write_result(workdir, result)
     report_html.write_html(
         workdir,

@@ -26,7 +26,7 @@ def run(
     config = dataclasses.replace(config, model=model_config)
     workdir_lib.check_to_use(workdir, config)
     mesh = sharding.make_mesh()
-    model, step = checkpoint.restore_model(workdir, model_config, mesh, step=step)
+    model, step = checkpoint.restore_model(workdir, config, mesh, step=step)
     if output.suffix != ".safetensors":
         output = output / "model.safetensors"
     pretrained.save(model, output)

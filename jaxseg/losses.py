@@ -83,6 +83,16 @@ def cross_entropy(
     return _cross_entropy(rule, columns, labels, weights * scale)
 
 
+def total_weight(
+    labels: Int[Array, "b y x"], settings: config_lib.Loss
+) -> Float[Array, ""]:
+    """What `cross_entropy` divides by: the class weights of all pixels that count."""
+    if settings.class_weights:
+        weights = jnp.asarray(settings.class_weights)
+        return _weight(weights, labels, settings.ignore).sum()
+    return (labels != settings.ignore).sum().astype(jnp.float32)
+
+
 class _Rule(NamedTuple):
     """What is known while tracing."""
 

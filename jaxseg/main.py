@@ -16,20 +16,32 @@ _OUTPUT = flags.DEFINE_string("output", None, "predict, export: where to write."
 _FORCE = flags.DEFINE_list(
     "force", [], "train: settings that may differ from those the run began with."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "train, eval: HOST:PORT of process 0, for several processes."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0 up.")
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the best by default.")
 
 
 def main(config: config_lib.Config) -> None:
     """Runs the mode."""
-    xla.set_flags()
-    from jaxseg import evaluate, export, predict, train  # JAX starts here
+    xla.set_flags(deterministic=config.train.deterministic)
+    from jaxseg import evaluate, export, hosts, predict, train  # JAX starts here
 
     workdir = pathlib.Path(_WORKDIR.value)
+    others = hosts.joined(
+        coordinator=_COORDINATOR.value,
+        num_processes=_NUM_PROCESSES.value,
+        process_id=_PROCESS_ID.value,
+    )
     match _MODE.value:
         case "train":
-            train.run(config, workdir, force=_FORCE.value)
+            with others:
+                train.run(config, workdir, force=_FORCE.value)
         case "eval":
-            evaluate.run(config, workdir, step=_STEP.value)
+            with others:
+                evaluate.run(config, workdir, step=_STEP.value)
         case "predict":
             predict.run(
                 config,

@@ -34,7 +34,7 @@ def run(
     config = dataclasses.replace(config, model=model_config)
     workdir_lib.check_to_use(workdir, config)
     mesh = sharding.make_mesh()
-    model, step = checkpoint.restore_model(workdir, model_config, mesh, step=step)
+    model, step = checkpoint.restore_model(workdir, config, mesh, step=step)
     graphdef, params, stats = names.split(model)
     predict = jax.jit(
         inference.make_predictor(graphdef, mean=config.data.mean, std=config.data.std)

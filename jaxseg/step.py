@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +14,9 @@ from jaxtyping import Array
 
 from jaxseg import augment, inference, losses, metrics, sharding
 from jaxseg import config as config_lib
+from jaxseg import state as state_lib
 from jaxseg.models import build, names
-
-ByName = Mapping[str, Any]  # arrays, or what JAX puts in their place while tracing
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(kw_only=True, frozen=True)
-class TrainState:
-    """All that a step changes, and the frozen parameters; dicts by dotted name."""
-
-    step: Any  # int32: steps done
-    params: ByName  # trained
-    frozen: ByName
-    stats: ByName  # BatchNorm's running mean and variance
-    opt_state: Any
-    window: ByName  # sums of metrics since the last row of the log
-
-    @property
-    def variables(self) -> dict[str, Array]:
-        """All variables of the model."""
-        return {**self.params, **self.frozen, **self.stats}
-
+from jaxseg.state import TrainState
 
 _policies = jax.checkpoint_policies
 
@@ -53,28 +34,6 @@ KEEP: dict[str, Callable[[Callable], Callable]] = {
 Batch = dict[str, Array]  # images uint8 [B H W 3], labels int32 [B H W]
 
 
-def make_train_state(
-    params: Mapping[str, Array],
-    frozen: Mapping[str, Array],
-    stats: Mapping[str, Array],
-    tx: optax.GradientTransformation,
-    *,
-    num_classes: int,
-) -> TrainState:
-    """The state before the first step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        frozen=frozen,
-        stats=stats,
-        opt_state=tx.init(params),
-        window={
-            "loss": jnp.zeros(()),
-            "confusion": jnp.zeros((num_classes, num_classes)),
-        },
-    )
-
-
 def make_train_step(
     graphdef: nnx.GraphDef,
     tx: optax.GradientTransformation,
@@ -84,11 +43,14 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """A jitted (state, batch) -> (state, metrics) that consumes the state.
 
-    Metrics are those of the state before the update: grad_norm and lr, and the mean
-    loss and the confusion matrix (float32 [C C]) since the last multiple of
-    config.train.log_every.
+    Metrics are those of the state before the update: step_loss, grad_norm and lr;
+    grad_squares, [P], the squared norm of each parameter's gradient; finite, whether
+    loss and gradients are; and since the last multiple of config.train.log_every the
+    mean loss and the confusion matrix (float32 [C C]). A step that is not finite only
+    counts as done: it leaves the rest of the state as it was.
     """
-    kept = KEEP[config.train.keep]
+    grad_of = jax.value_and_grad(_make_loss(graphdef, mesh, config), has_aux=True)
+    combine = _whole_batch if config.train.accumulate == 1 else _by_parts
 
     def train_step(state: TrainState, batch: Batch):
         key, dropout_key = augment.step_keys(config.seed, state.step)
@@ -99,50 +61,137 @@ def make_train_step(
             data=config.data,
             ignore=config.loss.ignore,
         )
+        found = combine(grad_of, state, images, labels, dropout_key, config)
+        places = state_lib.layout(mesh, state)
+        grads = jax.lax.with_sharding_constraint(found.grads, places.params)
+        squares = jnp.stack([jnp.square(grad).sum() for grad in grads.values()])
+        finite = jnp.isfinite(found.loss) & jnp.isfinite(squares.sum())
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        new = dataclasses.replace(
+            state,
+            params=params,
+            stats=found.stats,
+            ema=_average(state, {**params, **found.stats}, config.train.ema),
+            opt_state=opt_state,
+        )
+        since = state.step % config.train.log_every
+        window = jax.tree.map(lambda x: jnp.where(since == 0, 0, x), state.window)
+        old = dataclasses.replace(state, window=window)
+        sums = {"loss": found.loss, "steps": 1, "confusion": found.confusion}
+        new = dataclasses.replace(new, window=jax.tree.map(jnp.add, window, sums))
+        new = jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, old)
+        new = dataclasses.replace(new, step=state.step + 1)
+        return jax.lax.with_sharding_constraint(new, places), {
+            "loss": new.window["loss"] / new.window["steps"],
+            "confusion": new.window["confusion"],
+            "step_loss": found.loss,
+            "finite": finite,
+            "grad_norm": jnp.sqrt(squares.sum()),
+            "grad_squares": squares,
+            "lr": schedule(state.step),
+        }
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+class _Found(NamedTuple):
+    """What a batch, or a part of it, gives."""
+
+    loss: Array
+    grads: Any
+    stats: Any
+    confusion: Array
+
+
+def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
+    """(params, state, stats, images, labels, key) -> loss, (stats, confusion)."""
+    kept = KEEP[config.train.keep]
+
+    def whole(variables: Any) -> Any:
+        """Weights that the devices share out are brought together for the model."""
+        if mesh.shape["fsdp"] == 1:
+            return variables
+        return jax.lax.with_sharding_constraint(variables, sharding.replicated(mesh))
+
+    def loss_of(params, state, stats, images, labels, key):
         images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
 
         def features_of(params):
-            model = names.merge(graphdef, {**state.variables, **params})
-            output = model.features(images, rngs=nnx.Rngs(dropout=dropout_key))
+            variables = {**whole(state.frozen), **stats, **whole(params)}
+            model = names.merge(graphdef, variables)
+            output = model.features(images, rngs=nnx.Rngs(dropout=key))
             return output, names.split(model)[2]
 
-        def loss_of(params):
-            output, stats = kept(features_of)(params)
-            value, predictions = _total_loss(output, labels, config)
-            return value, (predictions, stats)
-
-        grad_of = jax.value_and_grad(loss_of, has_aux=True)
-        (value, (predictions, stats)), grads = grad_of(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
+        output, stats = kept(features_of)(params)
+        value, predictions = _total_loss(output, labels, config)
         confusion = metrics.confusion_matrix(
             labels,
             predictions,
             num_classes=len(state.window["confusion"]),
             ignore=config.loss.ignore,
         )
-        since = state.step % config.train.log_every
-        window = {
-            name: jnp.where(since == 0, 0, state.window[name]) + new
-            for name, new in {"loss": value, "confusion": confusion}.items()
-        }
-        new_state = TrainState(
-            step=state.step + 1,
-            params=params,
-            frozen=state.frozen,
-            stats=stats,
-            opt_state=opt_state,
-            window=window,
-        )
-        return new_state, {
-            "loss": window["loss"] / (since + 1),
-            "confusion": window["confusion"],
-            "grad_norm": optax.tree.norm(grads),
-            "lr": schedule(state.step),
-        }
+        return value, (stats, confusion)
 
-    everywhere = sharding.replicated(mesh)
-    return jax.jit(train_step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+    return loss_of
+
+
+def _whole_batch(grad_of, state, images, labels, key, config) -> _Found:
+    (loss, aux), grads = grad_of(state.params, state, state.stats, images, labels, key)
+    return _Found(loss, grads, *aux)
+
+
+def _by_parts(grad_of, state, images, labels, key, config) -> _Found:
+    """A part of the batch after the other, each weighed by its share of the pixels.
+
+    So cross-entropy and its gradient are those of the whole batch. What looks at
+    several images at once sees a part: BatchNorm, whose running statistics move once
+    a part, the Dice loss, and the choice of hard pixels.
+    """
+    count = config.train.accumulate
+
+    def split(array: Array) -> Array:
+        # Every count-th image: then each part lies on all devices as the batch does.
+        parts = array.reshape(len(array) // count, count, *array.shape[1:])
+        return jnp.swapaxes(parts, 0, 1)
+
+    parts = split(images), split(labels)
+    weights = jax.vmap(lambda part: losses.total_weight(part, config.loss))(parts[1])
+    shares = weights / jnp.maximum(weights.sum(), jnp.finfo(weights.dtype).tiny)
+
+    def add(sums: _Found, part):
+        number, share, images, labels = part
+        (loss, (stats, confusion)), grads = grad_of(
+            state.params,
+            state,
+            sums.stats,
+            images,
+            labels,
+            jax.random.fold_in(key, number),
+        )
+        new = share * loss, jax.tree.map(lambda g: share * g, grads)
+        loss, grads = jax.tree.map(jnp.add, (sums.loss, sums.grads), new)
+        return _Found(loss, grads, stats, sums.confusion + confusion), None
+
+    start = _Found(
+        jnp.zeros(()),
+        jax.tree.map(jnp.zeros_like, state.params),
+        state.stats,
+        jnp.zeros_like(state.window["confusion"], jnp.int32),
+    )
+    return jax.lax.scan(add, start, (jnp.arange(count), shares, *parts))[0]
+
+
+def _average(state: TrainState, new: Mapping[str, Array], decay: float) -> Any:
+    """The moving average, which follows closely at first.
+
+    The decay of step t is at most (1 + t) / (10 + t), as in TensorFlow's
+    ExponentialMovingAverage with `num_updates`.
+    """
+    if not state.ema:
+        return state.ema
+    decay_now = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return optax.incremental_update(new, state.ema, 1 - decay_now)
 
 
 def make_eval_step(

@@ -5,10 +5,8 @@ import dataclasses
 import functools
 import math
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ from jax.sharding import Mesh
 from jaxseg import (
     checkpoint,
     evaluate,
+    hosts,
     memory,
     optim,
     pretrained,
@@ -25,9 +24,11 @@ from jaxseg import (
 )
 from jaxseg import config as config_lib
 from jaxseg import log as log_lib
+from jaxseg import state as state_lib
 from jaxseg import step as step_lib
+from jaxseg import watch as watch_lib
 from jaxseg import workdir as workdir_lib
-from jaxseg.data import datasets, findings, loader, sampling
+from jaxseg.data import ahead, datasets, findings, loader, sampling
 from jaxseg.models import build, names
 
 
@@ -39,16 +40,17 @@ def run(
     Ends with an evaluation and its report; at SIGTERM or SIGINT with a checkpoint.
     `force` names settings that may differ from those the run began with.
     """
-    sharding.check_batch_size(config.train.batch_size)
+    mesh = sharding.make_mesh(config.sharding.mesh)
+    sharding.check_batch_size(mesh, config.train)
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     sources = {name: dataset.split(name) for name in ("train", "val")}
     findings.check_first(sources, config.data, dataset.num_classes)
-    mesh = sharding.make_mesh()
-    model = make_model(config.model, config.seed, mesh)
+    model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
-    _print_start(config, len(sources["train"]))
-    with workdir_lib.locked(workdir):
+    _print_start(config, len(sources["train"]), mesh)
+    nothing = contextlib.nullcontext()
+    with workdir_lib.locked(workdir) if hosts.is_main() else nothing:
         resuming = checkpoint.exists(workdir)
         if resuming:
             workdir_lib.check_to_train(workdir, config, force=force)
@@ -56,23 +58,24 @@ def run(
             skip = config.pretrained.skip
             print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
         trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
-        checkpoint.remove_unfinished(workdir)
+        del model  # the trainer holds its weights where the mesh says
+        if hosts.is_main():
+            checkpoint.remove_unfinished(workdir)
         with checkpoint.open_all(workdir, keep=config.checkpoint.keep) as checkpoints:
             if resuming:
                 trainer.restore(checkpoints)
             trainer.loop(checkpoints)
 
 
-def make_model(model: config_lib.Model, seed: int, mesh: Mesh) -> nnx.Module:
-    """A model with random weights, replicated over the mesh."""
+def make_model(model: config_lib.Model, seed: int) -> nnx.Module:
+    """A model with random weights, on one device."""
     abstract = nnx.eval_shape(lambda: build.build_model(model, rngs=nnx.Rngs(seed)))
 
     def init():
         _, params, stats = names.split(build.build_model(model, rngs=nnx.Rngs(seed)))
         return params | stats
 
-    variables = jax.jit(init, out_shardings=sharding.replicated(mesh))()
-    return names.merge(names.split(abstract)[0], variables)
+    return names.merge(names.split(abstract)[0], jax.jit(init)())
 
 
 class _Trainer:
@@ -80,18 +83,20 @@ class _Trainer:
 
     def __init__(self, config, workdir, dataset, sources, mesh, model):
         self.config, self.workdir, self.dataset = config, workdir, dataset
-        self.sources, self.mesh, self.model = sources, mesh, model
-        schedule = optim.make_schedule(config.optim, config.train.steps)
+        self.sources, self.mesh = sources, mesh
+        settings = optim.scaled(config.optim, config.train.batch_size)
+        schedule = optim.make_schedule(settings, config.train.steps)
         model.train()
         optim.freeze_statistics(model, ("*",) if config.freeze_bn else config.freeze)
         graphdef, params, stats = names.split(model)
         trained, frozen = optim.split_frozen(params, config.freeze)
-        tx = optim.make_optimizer(config.optim, schedule, trained)
-        state = step_lib.make_train_state(
-            trained, frozen, stats, tx, num_classes=dataset.num_classes
+        tx = optim.make_optimizer(settings, schedule, trained)
+        self.state = state_lib.init_on(
+            mesh,
+            *(trained, frozen, stats, tx),
+            num_classes=dataset.num_classes,
+            ema=config.train.ema > 0,
         )
-        everywhere = sharding.replicated(mesh)
-        self.state = jax.jit(lambda x: x, out_shardings=everywhere)(state)
         self.train_step = step_lib.make_train_step(
             graphdef,
             tx,
@@ -100,9 +105,10 @@ class _Trainer:
             config,
         )
         model.eval()
+        self.graphdef = names.split(model)[0]  # for evaluation
         self.eval_step = step_lib.make_eval_step(
-            names.split(model)[0],
-            mesh,
+            self.graphdef,
+            sharding.local_mesh(mesh),
             data=config.data,
             num_classes=dataset.num_classes,
             ignore=config.loss.ignore,
@@ -120,56 +126,34 @@ class _Trainer:
             params={name: model[name] for name in state.params},
             frozen={name: model[name] for name in state.frozen},
             stats={name: model[name] for name in state.stats},
+            ema={name: saved["ema"][name] for name in state.ema},
             **saved["training"],
         )
-        print(f"resumed after step {step}")
+        print(f"resumed after step {step}, with batch {step + 1} of the data")
 
     def loop(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
         config, start = self.config, int(self.state.step)
         steps, result = config.train.steps, None
         self._check_images_fit()
-        rates = sampling.make_rates(
-            self.sources["train"],
-            config.data,
-            num_classes=self.dataset.num_classes,
-            cache=self.workdir / "class_counts.npy",
-        )
-        batches = loader.train_batches(
-            self.sources["train"],
-            config.data,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            ignore=config.loss.ignore,
-            start=start,
-            rates=rates,
-            put=functools.partial(sharding.put_batch, self.mesh),
-        )
         with (
-            contextlib.closing(batches),
+            contextlib.closing(self._batches(start)) as batches,
             log_lib.Log(config, self.workdir, self.dataset, start) as log,
-            _stop_signals() as stop,
+            hosts.stop_signals() as told_to_stop,
             memory.explained(memory.step_too_large(config)),
         ):
+            log.look = self._watch(batches, start, log).look
             for step in range(start + 1, steps + 1):
-                with log.waiting(ready=batches.ready()):
-                    batch = next(batches)
-                if batch["labels"].shape not in self.programs:
-                    log.flush()  # a row must not count this time
-                    self._compile(batch)
-                    log.restart(step - 1)
-                train_step = self.programs[batch["labels"].shape]
-                self.state, step_metrics = train_step(self.state, batch)
-                log.add(step, step_metrics)
-                result = None
+                self._step(step, batches, log)
+                result, stop = None, told_to_stop(step)
                 if step == steps or _due(step, config.eval.every):
                     log.flush()
                     result = self._evaluate()
                     log.evaluated(step, result)
-                if result or stop.is_set() or _due(step, config.checkpoint.every):
+                if result or stop or _due(step, config.checkpoint.every):
                     log.flush()  # a row may not be lost that a resumed run has passed
                     self._save(checkpoints, step, result)
-                if stop.is_set() and step < steps:
+                if stop and step < steps:
                     log.print(f"stopped after step {step}; the same command goes on")
                     return
             if start >= steps:  # nothing was left to train
@@ -178,13 +162,72 @@ class _Trainer:
                     log.evaluated(start, result)
                     self._save(checkpoints, start, result)
         assert result is not None  # the last step is always evaluated
-        names.update(self.model, self.state.variables)
         evaluate.write_report(
             self.workdir,
             {"step": steps, **result},
-            self.model,
+            names.merge(self.graphdef, self._variables()),
             self.dataset,
             config,
+        )
+
+    def _batches(self, start: int) -> ahead.ReadAhead:
+        """The share of this process in the batches after the first `start`."""
+        rates = sampling.make_rates(
+            self.sources["train"],
+            self.config.data,
+            num_classes=self.dataset.num_classes,
+            cache=self.workdir / "class_counts.npy",
+        )
+        return loader.train_batches(
+            self.sources["train"],
+            self.config.data,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            ignore=self.config.loss.ignore,
+            start=start,
+            rates=rates,
+            share=(jax.process_index(), jax.process_count()),
+            put=functools.partial(sharding.put_batch, self.mesh),
+        )
+
+    def _step(self, step: int, batches: ahead.ReadAhead, log: log_lib.Log) -> None:
+        with log.waiting(ready=batches.ready()):
+            batch = next(batches)
+        shape = batch["labels"].shape
+        if shape not in self.programs:
+            log.flush()  # a row must not count this time
+            self._compile(batch)
+            log.restart(step - 1)
+        self.state, found = self.programs[shape](self.state, batch)
+        log.add(step, found, batch)
+
+    def _compile(self, batch: step_lib.Batch) -> None:
+        """Compiles the train step for batches of this shape and sees that it fits."""
+        begin, shape = time.perf_counter(), batch["labels"].shape
+        compiled = self.train_step.lower(self.state, batch).compile()
+        memory.check(memory.needed(compiled), self.config)
+        seconds = time.perf_counter() - begin
+        gib = memory.needed(compiled) / memory.GIB
+        again = f" again, for labels {shape}" if self.programs else ""
+        told = f"compiled{again} in {seconds:.1f} s; a step needs {gib:.2f} GiB"
+        print(f"{told} on each device")
+        self.programs[shape] = compiled
+
+    def _watch(self, batches, start: int, log: log_lib.Log) -> watch_lib.Watch:
+        def explain(step: int, batch: step_lib.Batch) -> str:
+            process = f"_{jax.process_index()}" if jax.process_count() > 1 else ""
+            return watch_lib.explain(
+                sharding.fetch(self.mesh, batch["images"]),
+                sharding.fetch(self.mesh, batch["labels"]),
+                batches.names(step - 1 - start),
+                graphdef=self.graphdef,
+                variables=sharding.gather(self.mesh, self.state.variables),
+                data=self.config.data,
+                path=self.workdir / f"not_finite_{step}{process}.npz",
+            )
+
+        return watch_lib.Watch(
+            self.config, self.state.params, explain=explain, tell=log.print
         )
 
     def _check_images_fit(self) -> None:
@@ -193,70 +236,56 @@ class _Trainer:
         values = 3 + 1  # float32 images, int32 labels
         memory.check(4 * values * pixels // jax.device_count(), self.config)
 
-    def _compile(self, batch: step_lib.Batch) -> None:
-        """Compiles the train step for batches of this shape and sees that it fits."""
-        begin = time.perf_counter()
-        compiled = self.train_step.lower(self.state, batch).compile()
-        memory.check(memory.needed(compiled), self.config)
-        seconds = time.perf_counter() - begin
-        gib = memory.needed(compiled) / memory.GIB
-        print(f"compiled in {seconds:.1f} s; a step needs {gib:.2f} GiB a device")
-        self.programs[batch["labels"].shape] = compiled
+    def _variables(self) -> dict[str, jax.Array]:
+        """Those to evaluate, on this process's devices."""
+        state, raw = self.state, self.config.eval.weights == "raw"
+        return sharding.gather(self.mesh, state.variables if raw else state.averaged)
 
     def _evaluate(self) -> dict:
         with memory.explained(memory.evaluation_too_large(self.config)):
             return evaluate.evaluate(
                 self.eval_step,
-                self.state.variables,
+                self._variables(),
                 self.dataset,
                 self.config,
-                self.mesh,
+                sharding.local_mesh(self.mesh),
             )
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
-        workdir_lib.write_facts(self.workdir, self.config, self.dataset)
-        checkpoints.save(step, **_parts(self.state), miou=miou)
+        if hosts.is_main():
+            workdir_lib.write_facts(self.workdir, self.config, self.dataset)
+        checkpoints.save(step, _parts(self.state), miou=miou)
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGTERM or SIGINT sets; a second one acts as usual."""
-    stop, before = threading.Event(), {}
-
-    def handle(number, frame):
-        stop.set()
-        signal.signal(number, before[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _parts(state: step_lib.TrainState) -> dict[str, Any]:
+def _parts(state: state_lib.TrainState) -> dict[str, Any]:
     """The state as a checkpoint holds it."""
     training = {name: getattr(state, name) for name in ("step", "opt_state", "window")}
-    return {"model": state.variables, "training": training}
+    parts = {"model": state.variables, "training": training}
+    return parts | ({"ema": state.averaged} if state.ema else {})
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _print_start(config: config_lib.Config, count: int) -> None:
+def _print_start(config: config_lib.Config, count: int, mesh: Mesh) -> None:
     """Tells what differs from the defaults, and how long `count` images will last."""
     changes = config_lib.diff(config, config_lib.Config())
     for name, (default, value) in changes.items():
         print(f"config.{name} = {value!r} (default {default!r})")
-    steps, batch = config.train.steps, config.train.batch_size
+    steps, batch, settings = config.train.steps, config.train.batch_size, config.optim
     print(
         f"{steps} steps x {batch} images = {steps * batch} images seen, "
-        f"{steps * batch / count:.1f} epochs of {count}; lr is for batches of {batch}"
+        f"{steps * batch / count:.1f} epochs of {count}"
     )
+    lr = f"lr {optim.scaled(settings, batch).lr:g} for batches of {batch}"
+    if settings.lr_scaling != "none":
+        lr += f", scaled ({settings.lr_scaling}) from {settings.lr:g}"
+        lr += f" for {settings.lr_batch_size}"
+    print(lr)
+    devices = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    print(f"{mesh.size} devices of {jax.process_count()} processes: {devices}")
 
 
 def _print_parts(trained, frozen) -> None:

@@ -18,7 +18,7 @@ _FREE_IN_TRAINING = (
     *("data.root", "data.workers", "data.timeout", "data.check_first"),
 )
 # What must not differ when a trained model is used: no array's shape tells of these.
-_BOUND_IN_USE = ("model.*", "data.mean", "data.std")
+_BOUND_IN_USE = ("model.*", "data.mean", "data.std", "train.ema")
 _FREE_IN_USE = ("model.dtype", "model.dropout")
 
 

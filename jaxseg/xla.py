@@ -21,7 +21,11 @@ _FLAGS = {
 _HUGE_PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def set_flags() -> None:
+# Sums of gradients on GPUs come in no fixed order else.
+_DETERMINISTIC = {"xla_gpu_deterministic_ops": "true"}
+
+
+def set_flags(*, deterministic: bool = False) -> None:
     """Adds to XLA_FLAGS and keeps compiled programs, unless the user chose otherwise.
 
     Call before JAX is imported. An unknown flag aborts the process, hence the check of
@@ -29,7 +33,8 @@ def set_flags() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib").startswith("0.10."):
-        ours = [f"--{name}={_FLAGS[name]}" for name in _FLAGS if name not in flags]
+        known = _FLAGS | (_DETERMINISTIC if deterministic else {})
+        ours = [f"--{name}={known[name]}" for name in known if name not in flags]
         os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *ours])
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # By host: a program for one CPU may not run on another that shares the home.

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -50,16 +51,28 @@ def run(workdir, *flags, base=TINY, devices=1, timeout=300):
     )
 
 
-def start(workdir, *flags, base=TINY):
+def start(workdir, *flags, base=TINY, devices=1):
     """The running process."""
     return subprocess.Popen(
         command(workdir, *flags, base=base),
         cwd=ROOT,
-        env=environment(),
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start_all(workdir, *flags, base=TINY, processes=2, devices=4):
+    """The running processes of one run on this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags += (f"--coordinator=localhost:{port}", f"--num_processes={processes}")
+    return [
+        start(workdir, *flags, f"--process_id={i}", base=base, devices=devices)
+        for i in range(processes)
+    ]
 
 
 def rows(workdir):

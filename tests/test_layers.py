@@ -11,14 +11,17 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 LAYERS = (
     (
         *("errors", "cache", "config", "validate", "xla", "command", "pictures"),
-        *("sharding", "resize"),
+        *("sharding", "hosts", "resize"),
     ),
     (
         *("models", "data", "losses", "ohem", "dice", "metrics", "optim"),
         *("augment", "augment_color", "augment_mix", "augment_policy"),
     ),
     ("pretrained", "inference"),
-    ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
+    (
+        *("state", "step", "watch", "memory", "checkpoint", "workdir"),
+        *("report", "report_html"),
+    ),
     ("log", "evaluate", "predict", "export"),
     ("train",),
     ("main",),
@@ -35,6 +38,9 @@ WITHIN = {
     ("command", "xla"),
     ("pictures", "errors"),
     ("sharding", "errors"),
+    ("sharding", "config"),
+    ("hosts", "errors"),
+    ("step", "state"),
     ("losses", "ohem"),
     ("losses", "dice"),
     ("data.browse", "augment"),

@@ -37,8 +37,8 @@ def test_data_wait(settings, tmp_path, ready):
                 inner += sleep(seconds)
             outer += time.perf_counter() - begin
             time.sleep(0.05)
-            metrics = {"loss": np.float32(1), "lr": np.float32(1)}
-            found.add(step, metrics | {"confusion": confusion.copy()})
+            metrics = dict.fromkeys(("loss", "lr", "grad_norm"), np.float32(1))
+            found.add(step, metrics | {"confusion": confusion}, None)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert inner / 2 <= row["data_wait"] <= outer / 2
     seconds = settings.train.batch_size / row["images_per_second"]  # of a step
@@ -56,7 +56,7 @@ class Slow:
 def test_what_the_device_still_computes_is_no_waiting(settings, tmp_path):
     dataset = datasets.open_dataset(settings.data, ignore=255)
     with log.Log(settings, tmp_path, dataset, 0) as found:
-        found.pending = 1, {"loss": Slow()}
+        found.pending = 1, {"loss": Slow()}, None
         begin = time.perf_counter()
         with found.waiting(ready=False):
             inner = sleep(0.05)

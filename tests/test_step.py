@@ -1,5 +1,7 @@
 """The jitted training step: what it changes, what it must not, and what it skips."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import weights
 from flax import nnx
 
 from jaxseg import config, dice, losses, ohem, optim, resize, sharding, step
+from jaxseg import state as state_lib
 from jaxseg.models import build, names
 
 
@@ -20,16 +23,20 @@ def make(
     keep="all",
     loss=None,
     data=None,
+    train=None,
+    dropout=None,
 ):
-    """(jitted step, first state) of a tiny FCN; `loss` and `data` are settings."""
+    """(jitted step, first state) of a tiny FCN; loss, data and train are settings."""
     settings = config.Config(
-        loss=config.Loss(**loss or {}), data=config.Data(**data or {})
+        loss=config.Loss(**loss or {}),
+        data=config.Data(**data or {}),
+        train=config.Train(**train or {}),
     )
     settings.optim.name, settings.optim.weight_decay = optimizer, 0.1
     settings.data.brightness = 0.2
     settings.train.log_every = log_every
     settings.train.keep = keep
-    model = weights.make_tiny(seed=None, head="fcn", aux_head=False)
+    model = weights.make_tiny(seed=None, head="fcn", aux_head=False, dropout=dropout)
     randomize(model)
     model.train()
     optim.freeze_statistics(model, ("*",) if freeze_bn else freeze)
@@ -37,7 +44,9 @@ def make(
     trained, frozen = optim.split_frozen(params, freeze)
     schedule = optim.make_schedule(settings.optim, 100)
     tx = optim.make_optimizer(settings.optim, schedule, trained)
-    state = step.make_train_state(trained, frozen, stats, tx, num_classes=3)
+    state = state_lib.make_train_state(
+        trained, frozen, stats, tx, num_classes=3, ema=settings.train.ema > 0
+    )
     train_step = step.make_train_step(
         graphdef,
         tx,
@@ -239,3 +248,90 @@ def test_training_with_all_augmentations():
         right.append(np.trace(confusion) / confusion.sum())
     assert right[0] < 0.5
     assert right[-1] > 0.65
+
+
+def relative_errors(found, expected):
+    """Of each array, by name."""
+    return {
+        name: float(jnp.linalg.norm(found[name] - value) / jnp.linalg.norm(value))
+        for name, value in expected.items()
+    }
+
+
+WEIGHED = {"class_weights": (0.5, 1.0, 3.0), "label_smoothing": 0.1}
+
+
+def test_parts_give_the_gradient_of_the_whole_batch(batch):
+    labels = batch["labels"].at[0].set(255)  # parts differ in the pixels that count
+    batch = batch | {"labels": labels.at[1, 10:].set(2)}
+    ends = []
+    for accumulate in (1, 2, 4):
+        train_step, state = make(
+            freeze_bn=True,
+            optimizer="sgd",
+            loss=WEIGHED,
+            dropout=0.0,
+            train={"accumulate": accumulate},
+        )
+        before = copied(state.params)
+        state, found = train_step(state, batch)
+        moved = {name: value - before[name] for name, value in state.params.items()}
+        ends.append((moved, found))
+    for moved, found in ends[1:]:
+        assert float(found["loss"]) == pytest.approx(float(ends[0][1]["loss"]), 1e-6)
+        np.testing.assert_array_equal(found["confusion"], ends[0][1]["confusion"])
+        assert max(relative_errors(moved, ends[0][0]).values()) < 1e-4
+
+
+def test_batch_norm_sees_each_part_by_itself(batch):
+    statistics = []
+    for accumulate in (1, 2):
+        train_step, state = make(train={"accumulate": accumulate})
+        before = copied(state.stats)
+        state, _ = train_step(state, batch)
+        statistics.append({n: (before[n], np.array(v)) for n, v in state.stats.items()})
+    name = "backbone.bn1.mean"  # of the first layer, whose input is the same
+    start, whole = statistics[0][name]
+    _, parts = statistics[1][name]
+    # A whole batch of mean m moves them by 0.1 (m - start); two halves of means a and
+    # b by 0.1 (b - start) + 0.09 (a - start), about 0.19 (m - start).
+    np.testing.assert_allclose((parts - start) / (whole - start), 1.9, atol=0.05)
+
+
+def test_moving_average(batch):
+    train_step, state = make(train={"ema": 0.2})
+    plain_step, plain = make()
+    expected = copied(state.params | state.stats)
+    assert state.ema.keys() == expected.keys()
+    for t in range(4):
+        state, _ = train_step(state, batch)
+        plain, _ = plain_step(plain, batch)
+        decay = min(0.2, (1 + t) / (10 + t))
+        new = state.params | state.stats
+        expected = {n: decay * v + (1 - decay) * new[n] for n, v in expected.items()}
+    assert max(relative_errors(state.ema, expected).values()) < 1e-5
+    assert max(relative_errors(state.params, plain.params).values()) < 1e-6
+    assert state.averaged.keys() == state.variables.keys()
+    assert not plain.ema
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_is_not_finite_only_counts(batch, accumulate):
+    tiny = {"mean": (0.0,) * 3, "std": (1e-37,) * 3}  # what is not black is infinite
+    train = {"accumulate": accumulate, "ema": 0.9}
+    train_step, state = make(train=train, data=tiny, log_every=4)
+    before = jax.tree.map(np.array, state)
+    state, found = train_step(state, batch)
+    assert not found["finite"]
+    assert np.isnan(found["loss"])  # of no step at all
+    assert int(state.step) == 1
+    for old, new in zip(
+        jax.tree.leaves(dataclasses.replace(before, step=0)),
+        jax.tree.leaves(dataclasses.replace(state, step=0)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(old, new)
+    state, found = train_step(state, batch | {"images": 0 * batch["images"]})
+    assert found["finite"]
+    assert np.isfinite(found["loss"])
+    assert float(found["loss"]) == float(found["step_loss"])

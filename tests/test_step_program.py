@@ -8,6 +8,7 @@ import pytest
 import weights
 
 from jaxseg import config, optim, sharding, step
+from jaxseg import state as state_lib
 from jaxseg.models import names
 
 SIZE = (48, 40)
@@ -25,7 +26,7 @@ def make(dtype="float32"):
     graphdef, params, stats = names.split(model)
     schedule = optim.make_schedule(settings.optim, 100)
     tx = optim.make_optimizer(settings.optim, schedule, params)
-    state = step.make_train_state(params, {}, stats, tx, num_classes=NUM_CLASSES)
+    state = state_lib.make_train_state(params, {}, stats, tx, num_classes=NUM_CLASSES)
     batch = {
         "images": np.zeros((2, *SIZE, 3), np.uint8),
         "labels": np.zeros((2, *SIZE), np.int32),
@@ -107,4 +108,4 @@ def test_parameters_and_statistics_stay_float32():
     train_step, (state, batch) = make("bfloat16")
     state, metrics = jax.eval_shape(train_step, state, batch)
     kept = jax.tree.leaves((state.params, state.stats, state.opt_state, metrics))
-    assert {str(leaf.dtype) for leaf in kept} <= {"float32", "int32"}
+    assert {str(leaf.dtype) for leaf in kept} <= {"float32", "int32", "bool"}

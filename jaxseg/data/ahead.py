@@ -55,7 +55,7 @@ class ReadAhead(Iterator[Any]):
         put: Callable[[Any], Any] = lambda batch: batch,
     ):
         self._batches, self._workers, self._timeout = batches, workers, timeout
-        self._names, self._put = names, put
+        self.names, self._put = names, put
         self._ready: queue.Queue = queue.Queue(AHEAD)
         self._taken = 0
         self._stop, self._failed = threading.Event(), False
@@ -145,7 +145,7 @@ class ReadAhead(Iterator[Any]):
 
     def _awaited(self) -> str:
         """Who has to give the next batch, and of which files."""
-        names = self._names(self._taken)
+        names = self.names(self._taken)
         told = ", ".join(names[:NAMES_TOLD])
         if len(names) > NAMES_TOLD:
             told += f" and {len(names) - NAMES_TOLD} more"

@@ -36,13 +36,15 @@ def train_batches(
     ignore: int,
     start: int,
     rates: sampling.Rates | None = None,
+    share: tuple[int, int] = (0, 1),
     put: Callable[[HostBatch], Any] = lambda batch: batch,
 ) -> ahead.ReadAhead:
     """Endless batches from number `start` on.
 
     images uint8 [B H W 3], labels int32 [B H W]. Every epoch has a new order; `rates`
-    tell how often it shows each example, None: once. `put` takes a batch to where it is
-    used, ahead of its use. The iterator must be closed.
+    tell how often it shows each example, None: once. With `share` (i, n) only part i
+    of n equal parts of each batch is read, in the same order. `put` takes a batch to
+    where it is used, ahead of its use. The iterator must be closed.
     """
     if data.on_error == "skip":
         source = combined.SkipUnreadable(source)
@@ -54,15 +56,17 @@ def train_batches(
     dataset = order.map(source.__getitem__)
     if data.augment != "none":
         dataset = dataset.random_map(transforms.RandomCrop(data=data, ignore=ignore))
+    part, parts = share
+    size = batch_size // parts
     dataset = dataset.batch(  # endless; but else grain rounds its length in floats
-        batch_size, drop_remainder=True, batch_fn=_stack
+        size, drop_remainder=True, batch_fn=_stack
     )
 
     def names(number: int) -> list[str]:
-        first = (start + number) * batch_size
-        return [source.name(order[first + i]) for i in range(batch_size)]
+        first = (start + number) * batch_size + part * size
+        return [source.name(order[first + i]) for i in range(size)]
 
-    return _read_ahead(dataset[start:], data, names, put)
+    return _read_ahead(dataset[start * parts + part :: parts], data, names, put)
 
 
 def eval_batches(
@@ -71,8 +75,9 @@ def eval_batches(
     *,
     batch_size: int,
     multiple_of: int,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[HostBatch]:
-    """Every example once, at its own size, as it is.
+    """Every example once, at its own size, as it is; or part i of n, by `share` (i, n).
 
     images uint8 [B H W 3], labels int32 [B H W] and valid bool [B]: images of one size
     are batched. B is batch_size, rounded up to `multiple_of`, or where a size never
@@ -81,8 +86,13 @@ def eval_batches(
     batch_size = _round_up(batch_size, multiple_of)
     waiting: dict[tuple, list] = collections.defaultdict(list)
     filled = set()  # sizes for which the program of a whole batch is compiled
-    dataset = grain.MapDataset.source(source)
-    iterator = _read_ahead(dataset, data, lambda index: [source.name(index)])
+    part, parts = share
+    if part >= len(source):
+        return
+    dataset = grain.MapDataset.source(source)[part::parts]
+    iterator = _read_ahead(
+        dataset, data, lambda number: [source.name(number * parts + part)]
+    )
     try:
         for example in iterator:
             size = example["label"].shape

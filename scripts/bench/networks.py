@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jaxseg import augment, config, inference, losses, optim, sharding, step
+from jaxseg import state as state_lib
 from jaxseg.models import build, names
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -78,7 +79,7 @@ class Ours:
             self.config,
         )
         make_state = functools.partial(
-            step.make_train_state, tx=tx, num_classes=self.num_classes
+            state_lib.make_train_state, tx=tx, num_classes=self.num_classes
         )
         shapes = jax.eval_shape(make_state, params, {}, stats)
         compiled = train_step.lower(shapes, batch).compile()

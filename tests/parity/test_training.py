@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseg import config, losses, optim, pretrained, sharding, step
+from jaxseg import state as state_lib
 from jaxseg.data import synthetic
 from jaxseg.models import names
 from jaxseg.pretrained import rules
@@ -70,7 +71,7 @@ def our_steps(model, settings: config.Config, images, labels):
     model.train()
     graphdef, params, stats = names.split(model)
     tx = optim.make_optimizer(settings.optim, schedule, params)
-    state = step.make_train_state(params, {}, stats, tx, num_classes=5)
+    state = state_lib.make_train_state(params, {}, stats, tx, num_classes=5)
     train_step = step.make_train_step(
         graphdef,
         tx,

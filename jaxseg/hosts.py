@@ -1,0 +1,185 @@
+"""The processes of a run, one a host or one a device: who they are, and their end.
+
+Process 0 writes the files and speaks on the terminal. All of them take every step
+together, so that none can go on without the others: a process that fails tells the
+others why, and one that falls silent is found out and named by them.
+"""
+
+import contextlib
+import glob
+import importlib.util
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax._src import distributed  # for its client: JAX has no other way to it
+from jax.experimental import multihost_utils
+
+from jaxseg import errors
+
+BEAT_SECONDS = 2.0
+SILENT_SECONDS = 40.0  # before a process counts as dead; JAX itself takes 100
+_FOLDER = "jaxseg/hosts"  # of the keys in JAX's coordination service
+
+
+@contextlib.contextmanager
+def joined(
+    *,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> Iterator[None]:
+    """Joins the other processes of the run, if there are any, until the end.
+
+    They are found from what Slurm, Open MPI, Cloud TPU or Kubernetes put into the
+    environment, or through the address HOST:PORT of process 0. An error ends this
+    process at once, with status 1, and with it all the others.
+    """
+    if not coordinator and not _in_a_cluster():
+        yield
+        return
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        raise errors.UserError(
+            f"the processes of the run do not come together: {error}; give each "
+            "--coordinator=HOST:PORT, --num_processes and --process_id"
+        ) from error
+    if jax.process_count() == 1:
+        yield
+        return
+    watch = _Watch()
+    with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        if not is_main():
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        try:
+            yield
+        except errors.UserError as error:
+            watch.fail(str(error))
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            watch.fail(f"{type(error).__name__}: {error}")
+        watch.close()
+        jax.distributed.shutdown()
+
+
+def is_main() -> bool:
+    """Whether this process writes the files."""
+    return jax.process_index() == 0
+
+
+def total(counts: np.ndarray) -> np.ndarray:
+    """The sum over all processes of their int64 counts."""
+    if jax.process_count() == 1:
+        return counts
+    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
+    high, low = np.moveaxis(multihost_utils.process_allgather(halves), 1, 0)
+    return (high.astype(np.int64).sum(0) << 31) + low.astype(np.int64).sum(0)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[int], bool]]:
+    """Whether to stop after a step, as one process or all were told to.
+
+    It is to be asked after every step, with its number. The first SIGTERM or SIGINT
+    counts; a second one acts as usual. Several processes agree on the step.
+    """
+    told, before = threading.Event(), {}
+
+    def handle(number, frame):
+        told.set()
+        signal.signal(number, before[number])
+        if jax.process_count() > 1:  # JAX spreads this one
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # With several processes JAX takes SIGTERM itself.
+    numbers = [signal.SIGINT] + [signal.SIGTERM] * (jax.process_count() == 1)
+    for number in numbers:
+        before[number] = signal.signal(number, handle)
+    try:
+        if jax.process_count() == 1:
+            yield lambda step: told.is_set()
+        else:
+            yield multihost_utils.reached_preemption_sync_point
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_a_cluster() -> bool:
+    """Whether the environment is that of one of several processes, or of a TPU."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    if any(os.environ.get(name, "1") != "1" for name in counts):
+        return True
+    on_tpu = importlib.util.find_spec("libtpu") and glob.glob("/dev/accel*")
+    return bool(on_tpu) or "JAX_COORDINATOR_ADDRESS" in os.environ
+
+
+class _Watch:
+    """Tells the other processes that this one lives, or why it fails, and hears them.
+
+    All that is said goes through the coordination service, which is in process 0; where
+    that is gone JAX ends the others by itself.
+    """
+
+    def __init__(self):
+        self._client: Any = distributed.global_state.client
+        self._me, self._beat = jax.process_index(), 0
+        self._ended = threading.Event()
+        self._heard: dict[str, tuple[str, float]] = {}  # last words, and when they came
+        self._tell("")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def fail(self, reason: str) -> NoReturn:
+        """Tells why, here and to the others, and ends this process."""
+        self._ended.set()
+        with contextlib.suppress(Exception):
+            self._tell(reason)
+        _end(reason)
+
+    def close(self) -> None:
+        """Tells that this process is done."""
+        self._ended.set()
+        self._tell("done")
+
+    def _tell(self, end: str) -> None:
+        self._beat += 1
+        who = f"process {self._me} on {platform.node()}, pid {os.getpid()}"
+        words = json.dumps({"who": who, "beat": self._beat, "end": end})
+        self._client.key_value_set(f"{_FOLDER}/{self._me}", words, allow_overwrite=True)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            with contextlib.suppress(Exception):  # without process 0 JAX ends this one
+                self._tell("")
+                self._hear(dict(self._client.key_value_dir_get(_FOLDER)))
+
+    def _hear(self, words: Mapping[str, str]) -> None:
+        now = time.monotonic()
+        for name, said in words.items():
+            before, since = self._heard.get(name, ("", now))
+            self._heard[name] = said, now if said != before else since
+            facts = json.loads(said)
+            if self._ended.is_set() or facts["end"] == "done":
+                continue
+            if facts["end"]:
+                _end(f"{facts['who']} failed: {facts['end']}")
+            if now - since > SILENT_SECONDS and said == before:
+                _end(
+                    f"{facts['who']} has not been heard of for {now - since:.0f} s; "
+                    "the same command on all hosts goes on from the last checkpoint"
+                )
+
+
+def _end(reason: str) -> NoReturn:
+    """Ends the process at once: others hang in what they compute together."""
+    print(f"error: {' '.join(reason.split())}", file=sys.stderr, flush=True)
+    os._exit(1)
