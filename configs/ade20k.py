@@ -2,9 +2,8 @@
 
 `:80k` (default) and `:160k` are mmsegmentation's recipes of that many steps
 (configs/deeplabv3/deeplabv3_r50-d8_4xb4-*_ade20k-512x512.py), which reach 42.42 and
-42.66 mIoU there. As in configs/cityscapes.py, its deep stem, its limit on a class's
-share of a crop and its resized test images are left out, and scales are of the images'
-own sizes, not of a short side of 512; not yet run here.
+42.66 mIoU there. Left out, as in configs/cityscapes.py: the deep stem's weights, and
+that test images are resized to a short side of 512; not yet run here.
 
 config.data.root holds ADEChallengeData2016.zip or what is in it.
 """
@@ -21,15 +20,14 @@ def get_config(variant: str = "80k") -> config_lib.Config:
     config.model.head_channels = 512
     config.model.aux_head = True
     config.model.dropout = 0.1
-    config.model.dtype = "bfloat16"
     config.pretrained.path = "torchvision/resnet50"
     config.data.name = "ade20k"
     config.data.root = "data/ade20k"
     config.data.crop = (512, 512)
+    config.data.resize, config.data.keep_ratio = (512, 2048), True
     config.data.scale = (0.5, 2.0)
-    config.data.brightness = 0.125
-    config.data.contrast = config.data.saturation = 0.5
-    config.data.hue = 0.05
+    config.data.cat_max_ratio = 0.75
+    config.data.photometric = True
     config.data.workers = 8
     steps = {"80k": 80_000, "160k": 160_000}
     config.train.steps = steps[config_lib.check_variant(variant, steps)]

@@ -22,7 +22,6 @@ def get_config(variant: str = "512x1024") -> config_lib.Config:
     config.model.head_channels = 512
     config.model.aux_head = True
     config.model.dropout = 0.1
-    config.model.dtype = "bfloat16"
     config.pretrained.path = "torchvision/resnet50"
     config.data.name = "cityscapes"
     config.data.root = "data/cityscapes"

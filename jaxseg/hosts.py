@@ -65,6 +65,8 @@ def joined(
         except errors.UserError as error:
             watch.fail(str(error))
         except BaseException as error:
+            if isinstance(error, jax.errors.JaxRuntimeError):
+                watch.blame()  # it may be another's death, which JAX does not name
             sys.excepthook(type(error), error, error.__traceback__)
             watch.fail(f"{type(error).__name__}: {error}")
         watch.close()
@@ -90,14 +92,18 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
     """Whether to stop after a step, as one process or all were told to.
 
     It is to be asked after every step, with its number. The first SIGTERM or SIGINT
-    counts; a second one acts as usual. Several processes agree on the step.
+    counts; one that comes a second later, or more, acts as usual. (Schedulers signal a
+    program and who started it, who may pass it on.) Several processes agree on the
+    step.
     """
-    told, before = threading.Event(), {}
+    got, before = [], {}
 
     def handle(number, frame):
-        told.set()
-        signal.signal(number, before[number])
-        if jax.process_count() > 1:  # JAX spreads this one
+        got.append(time.monotonic())
+        if got[-1] - got[0] > 1:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        elif jax.process_count() > 1:  # JAX spreads this one
             os.kill(os.getpid(), signal.SIGTERM)
 
     # With several processes JAX takes SIGTERM itself.
@@ -106,7 +112,7 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
         before[number] = signal.signal(number, handle)
     try:
         if jax.process_count() == 1:
-            yield lambda step: told.is_set()
+            yield lambda step: bool(got)
         else:
             yield multihost_utils.reached_preemption_sync_point
     finally:
@@ -119,8 +125,9 @@ def _in_a_cluster() -> bool:
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     if any(os.environ.get(name, "1") != "1" for name in counts):
         return True
-    on_tpu = importlib.util.find_spec("libtpu") and glob.glob("/dev/accel*")
-    return bool(on_tpu) or "JAX_COORDINATOR_ADDRESS" in os.environ
+    devices = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
+    on_tpu = bool(devices) and importlib.util.find_spec("libtpu") is not None
+    return on_tpu or "JAX_COORDINATOR_ADDRESS" in os.environ
 
 
 class _Watch:
@@ -144,6 +151,10 @@ class _Watch:
         with contextlib.suppress(Exception):
             self._tell(reason)
         _end(reason)
+
+    def blame(self) -> None:
+        """Ends this process if another is dead; returns if all live."""
+        time.sleep(SILENT_SECONDS + 2 * BEAT_SECONDS)
 
     def close(self) -> None:
         """Tells that this process is done."""

@@ -14,7 +14,15 @@ from jaxseg.data import datasets
 
 # What may differ when a run goes on: it changes nothing of what is trained.
 _FREE_IN_TRAINING = (
-    *("train.log_every", "eval.*", "checkpoint.*", "export.*", "pretrained.*"),
+    *(
+        "train.log_every",
+        "train.nonfinite",
+        "sharding.*",
+        "eval.*",
+        "checkpoint.*",
+        "export.*",
+        "pretrained.*",
+    ),
     *("data.root", "data.workers", "data.timeout", "data.check_first"),
 )
 # What must not differ when a trained model is used: no array's shape tells of these.

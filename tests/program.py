@@ -63,16 +63,15 @@ def start(workdir, *flags, base=TINY, devices=1):
     )
 
 
-def start_all(workdir, *flags, base=TINY, processes=2, devices=4):
-    """The running processes of one run on this machine."""
+def start_all(workdir, *flags, base=TINY, processes=2, devices=4, last=()):
+    """The running processes of one run on this machine; the last has flags besides."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     flags += (f"--coordinator=localhost:{port}", f"--num_processes={processes}")
-    return [
-        start(workdir, *flags, f"--process_id={i}", base=base, devices=devices)
-        for i in range(processes)
-    ]
+    own = [(f"--process_id={i}",) for i in range(processes)]
+    own[-1] += tuple(last)
+    return [start(workdir, *flags, *each, base=base, devices=devices) for each in own]
 
 
 def rows(workdir):
