@@ -11,10 +11,9 @@ from PIL import Image
 from test_official import CAMVID32_COLORS, TRAIN_IDS
 
 from jaxseg import config
-from jaxseg.data import datasets, folder, prepare
+from jaxseg.data import datasets, folder, plans, prepare
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs jaxseg[tfds]")
-from jaxseg.data import builder  # noqa: E402
 
 FINE, IMAGES = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
 
@@ -178,8 +177,8 @@ def test_other_data_sets(tmp_path, monkeypatch, name, make, size, store):
 @pytest.mark.parametrize("name", datasets.FACTS)
 def test_metadata_is_a_classes_json(name, tmp_path):
     facts = datasets.FACTS[name]
-    plan = builder.Plan(name, name, "any", facts.classes, {}, "raw", "raw", facts)
-    (tmp_path / "metadata.json").write_text(json.dumps(builder.metadata(plan)))
+    plan = plans.Plan(name, name, "any", facts.classes, {}, "raw", "raw", facts)
+    (tmp_path / "metadata.json").write_text(json.dumps(plans.metadata(plan)))
     found = folder.read_classes(tmp_path / "metadata.json")
     assert found.names == facts.classes.names
     assert found.palette == facts.classes.palette

@@ -5,8 +5,8 @@
         [--name=NAME] [--workers=N]
 
 Every image is decoded and every label value looked up on the way. The data set appears
-under its name when all of it is written; what a killed run leaves behind is removed by
-the next one.
+under its name when all of it is written; after a stop the same command goes on with the
+files that are not complete.
 """
 
 import contextlib
@@ -17,17 +17,23 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import filelock
 from absl import flags
 
 from jaxseg import command, errors
 from jaxseg import config as config_lib
-from jaxseg.data import datasets, encoded, folder, records, schema, sources
-
-if TYPE_CHECKING:
-    from jaxseg.data import builder
+from jaxseg.data import (
+    datasets,
+    encoded,
+    folder,
+    plans,
+    records,
+    schema,
+    shards,
+    sources,
+)
 
 DATASETS = tuple(n for n in datasets.DATASETS if n not in ("synthetic", "tfds"))
 LABELS = ("raw", "train")
@@ -58,7 +64,7 @@ def run(
     from jaxseg.data import builder
 
     classes, opened = _open(dataset, source, splits)
-    plan = builder.Plan(
+    plan = plans.Plan(
         dataset=dataset,
         name=name,
         config=_config_name(store, labels, splits),
@@ -118,11 +124,12 @@ def _config_name(store: str, labels: str, splits: Sequence[str]) -> str:
     return "_".join(parts)
 
 
-def _write(plan: "builder.Plan", data_dir: pathlib.Path, target: pathlib.Path) -> None:
+def _write(plan: plans.Plan, data_dir: pathlib.Path, target: pathlib.Path) -> None:
     from jaxseg.data import builder
 
     wanted = {split: len(files) for split, files in plan.splits.items()}
-    for left in target.parent.glob(f"{records.UNFINISHED}*"):
+    kept = target.parent / shards.FOLDER
+    for left in {*target.parent.glob(f"{records.UNFINISHED}*")} - {kept}:
         shutil.rmtree(left)
     writer = builder.make_builder(plan, data_dir)
     if not target.exists():
