@@ -1,7 +1,7 @@
 """Writes a data set as TensorFlow Datasets keeps them, in ArrayRecord files.
 
     python -m jaxseg.data.prepare --dataset=cityscapes --source=DIR --data_dir=DIR
-        [--store=original|jpeg|raw] [--labels=raw|train] [--splits=train,val]
+        [--store=original|jpeg|raw] [--labels=raw|train] [--splits=train,val,...]
         [--name=NAME] [--workers=N]
 
 Every image is decoded and every label value looked up on the way. The data set appears
@@ -38,6 +38,10 @@ from jaxseg.data import (
 DATASETS = tuple(n for n in datasets.DATASETS if n not in ("synthetic", "tfds"))
 LABELS = ("raw", "train")
 USUAL_SPLITS = ("train", "val", "test")
+# What TFDS calls splits: usually, and where Cityscapes' coarse ones are all chosen.
+_TFDS_NAMES = {"val": "validation"}
+_TFDS_EXTRA = {"train_coarse": "train", "val_coarse": "validation"}
+_TFDS_EXTRA |= {"train_extra": "train_extra"}
 
 
 def run(
@@ -105,20 +109,22 @@ def _open(
                 f"--splits={','.join(splits)} must be of those that {dataset} has in "
                 f"--source={source}: {', '.join(known)}"
             )
-        found = {_tfds_name(name): opened.split(name) for name in splits}
+        names = _TFDS_EXTRA if _are_extra(splits) else _TFDS_NAMES
+        found = {names.get(name, name): opened.split(name) for name in splits}
     except errors.UserError as error:
         told = str(error).replace("config.data.root", "--source")
         raise errors.UserError(told) from error
     return classes, cast(dict[str, sources.Files], found)
 
 
-def _tfds_name(split: str) -> str:
-    return "validation" if split == "val" else split
+def _are_extra(splits: Sequence[str]) -> bool:
+    return set(splits) == set(_TFDS_EXTRA)
 
 
 def _config_name(store: str, labels: str, splits: Sequence[str]) -> str:
     """TFDS's name for Cityscapes as it comes; what differs from that is appended."""
-    parts = ["semantic_segmentation", *splits]
+    extra = ["extra"] if _are_extra(splits) else splits
+    parts = ["semantic_segmentation", *extra]
     parts += [store] if store != "original" else []
     parts += ["train_ids"] if labels == "train" else []
     return "_".join(parts)
