@@ -196,7 +196,7 @@ def test_damaged_records(tmp_path, store, file, count):
     )
     *numbers, last = done.stdout.splitlines()
     assert done.returncode == 0, (last, done.stderr[-2000:])
-    assert len(numbers) == count
+    assert len([line for line in numbers if line.isdecimal()]) == count  # TFDS adds
     counts = json.loads(last)
     assert counts["wrong"] == 0
     assert counts["refused"] > count / 2
