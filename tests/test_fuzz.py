@@ -147,9 +147,10 @@ def changed_facts(count, seed):
 @pytest.mark.parametrize(
     "make", [changed_facts, lambda *args: mutations(json.dumps(FACTS).encode(), *args)]
 )
-def test_1000_changed_classes(tmp_path, make):
+@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.slow)])
+def test_changed_classes(tmp_path, make, count):
     path, right = tmp_path / "classes.json", 0
-    for content in make(1000, 4):
+    for content in make(count, 4):
         path.write_bytes(content)
         found = attempt(folder.read_classes, path)
         try:
@@ -166,7 +167,7 @@ def test_1000_changed_classes(tmp_path, make):
             assert label_map.known == sorted(to_train)
             known = np.array([label_map.known], np.uint8)
             assert label_map(known, "").tolist() == [[to_train[i] for i in known[0]]]
-    assert 10 < right < 900
+    assert 3 < right < 0.9 * count
 
 
 @pytest.mark.slow
