@@ -299,6 +299,19 @@ def test_size_of_a_data_set_that_has_one(tmp_path):
     assert nothing_is_there(tmp_path / "d")
 
 
+def test_a_split_that_was_not_unpacked(tmp_path):
+    archives = official_files.cityscapes()
+    for members in archives.values():
+        for name in [name for name in members if "/test/" in name]:
+            del members[name]
+    official_files.write_tree(tmp_path, archives)
+    message = refuse("cityscapes", str(tmp_path), tmp_path / "d")
+    assert "leftImg8bit/test/" in message
+    assert message.endswith("; --splits=train,val leaves it out")
+    message = refuse("cityscapes", str(tmp_path), tmp_path / "d", splits=["val"])
+    assert "17x16" in message
+
+
 def test_labels_of_other_files(tmp_path):
     """MATLAB's files of SBD become PNGs of their values."""
     official_files.write_tree(tmp_path, official_files.voc())
@@ -335,7 +348,7 @@ def test_200_images_of_cityscapes(tmp_path, start):
     rng = np.random.default_rng(0)
     images, labels = {}, {}
     for index in range(200):
-        split = "train" if index % 4 else "val"
+        split = ("val", "test", "train", "train")[index % 4]
         name = f"{split}/ulm/ulm_{index:06d}_000019"
         for members, folder, end, channels, values in (
             (images, "leftImg8bit", "leftImg8bit", 3, 256),
@@ -358,11 +371,11 @@ def test_200_images_of_cityscapes(tmp_path, start):
     finish(process)
     code, out, _ = finish(start(*flags))
     assert code == 0
-    assert out.endswith("train 150, validation 50 examples\n")
+    assert out.endswith("train 100, validation 50, test 50 examples\n")
     assert not list(data_dir.rglob("incomplete*"))
     tfds = pytest.importorskip("tensorflow_datasets")
     seen = set()
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         for example in tfds.data_source("cityscapes", split=split, data_dir=data_dir):
             name = example["image_id"].decode()
             seen.add(name)

@@ -93,6 +93,7 @@ def _open(
     dataset: str, source: str, splits: Sequence[str]
 ) -> tuple[schema.Classes, dict[str, sources.Files]]:
     """The classes, and the files of each split by TFDS's name for it."""
+    found, hint, chosen = {}, "", bool(splits)
     try:
         opened = datasets.open_dataset(
             config_lib.Data(name=dataset, root=source), ignore=255
@@ -110,10 +111,13 @@ def _open(
                 f"--source={source}: {', '.join(known)}"
             )
         names = _TFDS_EXTRA if _are_extra(splits) else _TFDS_NAMES
-        found = {names.get(name, name): opened.split(name) for name in splits}
+        for name in splits:
+            if name == "test" and not chosen:  # often not unpacked
+                hint = "; --splits=train,val leaves it out"
+            found[names.get(name, name)] = opened.split(name)
     except errors.UserError as error:
         told = str(error).replace("config.data.root", "--source")
-        raise errors.UserError(told) from error
+        raise errors.UserError(told + hint) from error
     return classes, cast(dict[str, sources.Files], found)
 
 
