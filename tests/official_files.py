@@ -69,12 +69,15 @@ def cityscapes():
             ("train", "ulm/ulm_000002_000019"),
             ("train", "aachen/aachen_000001_000019"),
             ("val", "munster/munster_000000_000019"),
+            ("test", "berlin/berlin_000000_000019"),
         )
     ):
         images[f"leftImg8bit/{split}/{frame}_leftImg8bit.png"] = image(seed)
-        fine[f"gtFine/{split}/{frame}_gtFine_labelIds.png"] = gray(CITYSCAPES)
+        values = CITYSCAPES if split != "test" else range(4)
+        fine[f"gtFine/{split}/{frame}_gtFine_labelIds.png"] = gray(values)
         fine[f"gtFine/{split}/{frame}_gtFine_color.png"] = image(9)
-        coarse[f"gtCoarse/{split}/{frame}_gtCoarse_labelIds.png"] = gray([0, 7])
+        if split != "test":
+            coarse[f"gtCoarse/{split}/{frame}_gtCoarse_labelIds.png"] = gray([0, 7])
     frame = "train_extra/nuernberg/nuernberg_000000_000000"
     extra[f"leftImg8bit/{frame}_leftImg8bit.png"] = image(3)
     coarse[f"gtCoarse/{frame}_gtCoarse_labelIds.png"] = gray([0, 7, 33])

@@ -11,18 +11,20 @@ from PIL import Image
 from test_official import CAMVID32_COLORS, TRAIN_IDS
 
 from jaxseg import config
-from jaxseg.data import datasets, folder, prepare
+from jaxseg.data import datasets, folder, plans, prepare
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs jaxseg[tfds]")
-from jaxseg.data import builder  # noqa: E402
 
 FINE, IMAGES = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
+COARSE, EXTRA = "gtCoarse.zip", "leftImg8bit_trainextra.zip"
 
 
 def cityscapes():
     """The archives with images of their real size, which deflate well."""
     rng, members = np.random.default_rng(0), official_files.cityscapes()
-    for archive, channels, values in ((IMAGES, 3, 256), (FINE, 1, 34)):
+    for archive, channels, values in (
+        *((IMAGES, 3, 256), (EXTRA, 3, 256), (FINE, 1, 34), (COARSE, 1, 34)),
+    ):
         for name in members[archive]:
             if name.endswith(("_leftImg8bit.png", "_labelIds.png")):
                 coarse = rng.integers(values, size=(16, 32, channels), dtype=np.uint8)
@@ -40,14 +42,14 @@ def archives(tmp_path_factory):
 @pytest.fixture(scope="module")
 def members():
     archives = cityscapes()
-    return archives[IMAGES] | archives[FINE]
+    return archives[IMAGES] | archives[FINE] | archives[EXTRA] | archives[COARSE]
 
 
-def frame(members, name):
+def frame(members, name, labels="gtFine"):
     """Image and raw label of an image_id, decoded by Pillow alone."""
     image, label = (
         next(content for path, content in members.items() if f"{name}_{end}" in path)
-        for end in ("leftImg8bit.png", "gtFine_labelIds.png")
+        for end in ("leftImg8bit.png", f"{labels}_labelIds.png")
     )
     return tuple(np.asarray(Image.open(io.BytesIO(each))) for each in (image, label))
 
@@ -63,25 +65,58 @@ def data_dir(archives, tmp_path_factory):
     return root
 
 
-def test_the_stock_builder_reads_it(data_dir, members):
-    stock = tfds.builder("cityscapes", data_dir=data_dir)
-    assert stock.info.full_name == "cityscapes/semantic_segmentation/1.0.0"
-    counts = {name: split.num_examples for name, split in stock.info.splits.items()}
-    assert counts == {"train": 2, "validation": 1}
+@pytest.fixture(scope="module")
+def extra(archives, tmp_path_factory):
+    root = tmp_path_factory.mktemp("extra")
+    splits = ["train_coarse", "val_coarse", "train_extra"]
+    prepare.run("cityscapes", str(archives), root, splits=splits, workers=2)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("cityscapes", "gtFine", {"train": 2, "validation": 1, "test": 1}),
+        (
+            "cityscapes/semantic_segmentation_extra",
+            "gtCoarse",
+            {"train": 2, "validation": 1, "train_extra": 1},
+        ),
+    ],
+)
+def test_the_stock_builder_reads_it(
+    data_dir, extra, members, tmp_path, name, labels, expected
+):
+    root = extra if name.endswith("extra") else data_dir
+    stock = tfds.builder(name, data_dir=root)
+    assert stock.info.full_name == f"cityscapes/{stock.builder_config.name}/1.0.0"
+    assert stock.is_prepared()
+    counts = {split: each.num_examples for split, each in stock.info.splits.items()}
+    assert counts == expected
     for split, count in counts.items():
-        source = tfds.data_source("cityscapes", split=split, data_dir=data_dir)
+        source = tfds.data_source(name, split=split, data_dir=root)
         assert len(source) == count
         for example in source:
-            image, label = frame(members, example["image_id"].decode())
+            image, label = frame(members, example["image_id"].decode(), labels)
             np.testing.assert_array_equal(example["image_left"], image)
             np.testing.assert_array_equal(example["segmentation_label"][..., 0], label)
+    ours = tfds.builder_from_directory(stock.data_dir).info.features
+    unprepared = tfds.builder(name, data_dir=tmp_path).info.features
+    assert ours.to_json() == unprepared.to_json()
 
 
-def test_features_are_those_of_the_stock_builder(data_dir, tmp_path):
-    path = data_dir / "cityscapes/semantic_segmentation/1.0.0"
-    ours = tfds.builder_from_directory(path).info.features
-    stock = tfds.builder("cityscapes", data_dir=tmp_path).info.features
-    assert ours.to_json() == stock.to_json()
+def test_coarse_labels_are_read(extra, members):
+    data = config.Data(name="tfds", root=str(extra), train_split="train_extra")
+    (example,) = datasets.open_dataset(data, ignore=255).split("train")
+    image, label = frame(members, "nuernberg_000000_000000", "gtCoarse")
+    np.testing.assert_array_equal(example["image"], image)
+    np.testing.assert_array_equal(example["label"], to_train(label))
+
+
+def test_only_some_coarse_splits(archives, tmp_path):
+    path = prepare.run("cityscapes", str(archives), tmp_path, splits=["train_extra"])
+    assert path.parent.name == "semantic_segmentation_train_extra"
+    assert [*tfds.builder_from_directory(path).info.splits] == ["train_extra"]
 
 
 def test_it_holds_the_files_as_they_came(data_dir, members):
@@ -178,8 +213,8 @@ def test_other_data_sets(tmp_path, monkeypatch, name, make, size, store):
 @pytest.mark.parametrize("name", datasets.FACTS)
 def test_metadata_is_a_classes_json(name, tmp_path):
     facts = datasets.FACTS[name]
-    plan = builder.Plan(name, name, "any", facts.classes, {}, "raw", "raw", facts)
-    (tmp_path / "metadata.json").write_text(json.dumps(builder.metadata(plan)))
+    plan = plans.Plan(name, name, "any", facts.classes, {}, "raw", "raw", facts)
+    (tmp_path / "metadata.json").write_text(json.dumps(plans.metadata(plan)))
     found = folder.read_classes(tmp_path / "metadata.json")
     assert found.names == facts.classes.names
     assert found.palette == facts.classes.palette

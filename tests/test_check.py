@@ -9,6 +9,7 @@ import program
 import pytest
 from PIL import Image
 from test_bad_input import make_folder, value_outside_the_map
+from test_examine import as_palette
 
 from jaxseg import config, errors
 from jaxseg.data import balance, check
@@ -106,3 +107,23 @@ def test_many_findings_are_told_in_part(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"... and {30 - check.MAX_TOLD} more like these"
     assert sum("label value 9" in line for line in lines) == check.MAX_TOLD
+
+
+def test_labels_of_another_order(tmp_path, capsys):
+    """A warning: it may be right."""
+    root = make_folder(tmp_path / "data")
+    facts = {"names": ["a", "b", "c"], "palette": [[9, 0, 0], [0, 9, 0], [0, 0, 9]]}
+    (root / "classes.json").write_text(json.dumps(facts))
+    for path in root.glob("*/labels/*.png"):
+        as_palette(path, [[0, 9, 0], [9, 0, 0], [0, 0, 9]])
+    output = tmp_path / "check.json"
+    check.run(settings(root), output)
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("warning: ")]
+    assert len(told) == 2  # train and val
+    assert (
+        f"{root}/train/images/0.jpg: the label's own palette gives value 0" in told[0]
+    )
+    written = json.loads(output.read_text())
+    assert [f"warning: {line}" for line in written["warnings"]] == told
+    assert written["findings"] == {}

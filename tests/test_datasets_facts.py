@@ -64,6 +64,36 @@ def test_a_name_twice(tmp_path):
     assert "twice" in refuse_facts(tmp_path, {"names": ["a", "b", "a"]})
 
 
+@pytest.mark.parametrize("name", ["", "sky\n", "a\tb", "\ud800", "\x00"], ids=ascii)
+def test_names_that_cannot_be_told_in_a_line(tmp_path, name):
+    message = refuse_facts(tmp_path, {"names": ["road", name]})
+    assert f"a class cannot be called {name!a}" in message
+
+
+def test_keys_that_are_there_twice(tmp_path):
+    """The last one would count, whichever was meant."""
+    text = '{"names": ["a", "b"], "map": {"0": 0, "1": 1, "0": 1}}'
+    (tmp_path / "classes.json").write_text(text)
+    assert "the key '0' is there twice" in refuse(tmp_path)
+
+
+def test_nested_too_deep(tmp_path):
+    (tmp_path / "classes.json").write_text("[" * 100_000)
+    assert "is not valid JSON" in refuse(tmp_path)
+
+
+def test_a_folder_of_that_name(tmp_path):
+    (tmp_path / "classes.json").mkdir()
+    assert "cannot be read" in refuse(tmp_path)
+
+
+def test_mark_of_byte_order(tmp_path):
+    """As some editors write it before UTF-8."""
+    text = json.dumps({"names": ["Straße", "b"]}, ensure_ascii=False)
+    (tmp_path / "classes.json").write_text(text, encoding="utf-8-sig")
+    assert open_folder(tmp_path).class_names == ("Straße", "b")
+
+
 @pytest.mark.parametrize(
     "palette",
     [
@@ -94,6 +124,9 @@ def test_palette_is_optional(tmp_path):
         ({"map": {"-1": 0}}, "raw values must be in 0..255"),
         ({"map": {"sky": 0}}, "raw values must be in 0..255"),
         ({"map": {"\u00b2": 0}}, "raw values must be in 0..255"),
+        ({"map": {"00": 0}}, "raw values must be in 0..255"),
+        ({"map": {"\u0661": 0}}, "raw values must be in 0..255"),
+        ({"map": {"9": 0}, "ignore": [9]}, "raw value 9 has a class"),
         ({"ignore": [256]}, "raw values must be in 0..255"),
         ({"map": [0, 1]}, '"map" must be'),
         ({"ignore": 255}, '"ignore" [raw'),

@@ -1,10 +1,14 @@
 """What is wrong with files is found, each kind in a folder spoiled that way."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data import examine, sources
+from jaxseg import errors
+from jaxseg.data import examine, labels, sources
 
 SIZE = (6, 8)
 CITYSCAPES = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}
@@ -31,7 +35,7 @@ def filled(*values):
 
 
 def everything(source):
-    return [*examine.examine_all(source, len(source))]
+    return [*examine.examine_all(source, len(source), timeout=60)]
 
 
 def test_a_good_example(tmp_path):
@@ -46,7 +50,7 @@ def test_a_good_example(tmp_path):
     np.testing.assert_array_equal(
         examine.class_counts(seen, source, 3), [[24, 24, 0], [0, 48, 0], [0, 0, 24]]
     )
-    assert len(everything(source)[:2]) == len([*examine.examine_all(source, 2)])
+    assert len([*examine.examine_all(source, 2, timeout=60)]) == 2
 
 
 def test_a_source_without_files():
@@ -89,3 +93,39 @@ def test_unreadable_and_missing(tmp_path, name):
     assert seen[1].problem.startswith(f"{path} cannot be read as an image")
     path.unlink()
     assert str(path) in everything(source)[1].problem
+
+
+def test_a_file_that_hangs_is_named(tmp_path):
+    source = write(tmp_path, [filled(0), filled(1), filled(2)])
+    path = tmp_path / "1.png"
+    path.unlink()
+    os.mkfifo(path)
+    seen, begin = [], time.monotonic()
+    with pytest.raises(
+        errors.Stalled, match=r"1\.png or its label was not read in 0.5"
+    ):
+        seen.extend(examine.examine_all(source, 3, timeout=0.5))
+    assert time.monotonic() - begin < 5
+    path.write_bytes(b"")  # lets its thread end
+
+
+def as_palette(path, colors):
+    """The same values in a palette PNG."""
+    picture = Image.open(path)
+    given = [value for color in colors for value in color]
+    picture.putpalette([*given, *[254] * (768 - len(given))])  # few take fewer bits
+    picture.save(path)
+
+
+def test_palette_of_a_label(tmp_path):
+    source = write(tmp_path, [filled(0, 1), filled(1)])
+    colors = [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    as_palette(tmp_path / "0_label.png", colors)
+    seen = everything(source)
+    assert seen[0].palette[:9] == bytes(range(1, 10))
+    assert seen[0].values[:2].tolist() == [24, 24]
+    assert seen[1].palette == b""
+    coded = sources.Files(
+        source.pairs[:1], source.label_map, labels.ColorCode(colors[:2])
+    )
+    assert everything(coded)[0].palette == b""  # values are no indices there

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from test_bad_input import make_folder, value_outside_the_map
 from test_check import black_and_white, settings
-from test_examine import CITYSCAPES, SIZE, everything, filled, write
+from test_examine import CITYSCAPES, SIZE, as_palette, everything, filled, write
 
-from jaxseg import config, errors
+from jaxseg import config, errors, pictures
 from jaxseg.data import datasets, findings
+
+PALETTE = ((90, 10, 20), (30, 120, 40), (50, 60, 150), (0, 0, 0))
 
 
 def strange(folder, labels, num_classes, **options):
@@ -38,6 +40,40 @@ def test_nothing_counts(tmp_path):
     known = {0: 0, 1: 1, 9: 255, 255: 255}
     (told,) = strange(tmp_path, [filled(9, 255)], 2, raw_to_train=known)
     assert "every label value ([9, 255]) is ignored" in told
+
+
+def other_order(folder, colors, labels, *, palette=PALETTE, raw_to_train=None):
+    source = write(folder, labels, raw_to_train=raw_to_train)
+    for i in range(len(labels)):
+        as_palette(folder / f"{i}_label.png", colors)
+    names = ("sky", "road", "car", "tree")
+    return findings.other_order(everything(source), source, names, palette)
+
+
+KNOWN = {0: 0, 1: 1, 2: 2, 3: 3, 255: 255}
+
+
+def test_classes_in_another_order(tmp_path):
+    """Labels of the same colors whose road and car have changed places."""
+    label, changed = filled(0, 1, 2, 255), [PALETTE[i] for i in (0, 2, 1, 3)]
+    known = {"raw_to_train": KNOWN}
+    (told,) = other_order(tmp_path / "a", changed, [filled(0), label, label], **known)
+    assert told.startswith(f"{tmp_path}/a/1.png: the label's own palette gives value 1")
+    assert "which is 'road', the color of 'car'" in told
+    assert "colors to 2 of its 3 classes; so in 2 of 3 labels" in told
+    assert not other_order(tmp_path / "b", PALETTE, [label], **known)
+    assert not other_order(tmp_path / "c", changed, [filled(0, 1)], **known)  # one
+    gray = [(i, i, i) for i in range(256)]
+    assert not other_order(tmp_path / "d", gray, [label], **known)
+    source = write(tmp_path / "e", [label], raw_to_train=KNOWN)
+    assert not findings.other_order(everything(source), source, tuple("abcd"), PALETTE)
+
+
+def test_a_palette_that_nobody_chose(tmp_path):
+    """VOC's colors for raw values 1 to 4 beside the same for classes 0 to 3."""
+    default, raw = tuple(pictures.default_palette(5)), {1: 0, 2: 1, 3: 2, 4: 3}
+    chosen = {"palette": default[:4], "raw_to_train": raw}
+    assert not other_order(tmp_path, default, [filled(1, 2, 3, 4)], **chosen)
 
 
 def test_duplicates(tmp_path):

@@ -1,6 +1,7 @@
 """COCO's objects as class maps; how outlines are filled is pycocotools' matter."""
 
 import json
+import pickle
 import sys
 
 import numpy as np
@@ -9,6 +10,14 @@ import pytest
 
 from jaxseg import config, errors
 from jaxseg.data import datasets, instances
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path_factory, monkeypatch):
+    """The folder of the archives that are made of the lists."""
+    root = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("JAXSEG_CACHE", str(root))
+    return root / "objects"
 
 
 def open_voc(root):
@@ -60,15 +69,52 @@ def test_coco_voc(tmp_path, packed):
     assert json.loads(objects)["size"] == list(official_files.SIZE)
 
 
-def test_damaged_annotations(tmp_path):
+def test_a_list_is_read_once(tmp_path, kept, monkeypatch):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    official_files.write_tree(tmp_path, official_files.coco_voc())
+    before = open_voc(tmp_path).split("val")
+    assert len([*kept.iterdir()]) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(instances, "_read_json", None)
+        again = open_voc(tmp_path).split("val")
+        assert again.pairs == before.pairs
+        copied = pickle.loads(pickle.dumps(again))
+        np.testing.assert_array_equal(copied[0]["label"], before[0]["label"])
+    path = tmp_path / "annotations/instances_val2017.json"
+    listed = json.loads(path.read_text())
+    listed["annotations"] = []
+    path.write_text(json.dumps(listed))
+    assert not open_voc(tmp_path).split("val")[0]["label"].any()
+    assert len(open_voc(tmp_path).split("train")) == 1
+    assert len([*kept.iterdir()]) == 3
+
+
+def test_a_worker_gets_no_outlines(tmp_path):
+    """They stay in the archive: COCO's are 180 MiB, once for each worker."""
     pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     official_files.write_tree(tmp_path, official_files.coco_voc())
     path = tmp_path / "annotations/instances_val2017.json"
     listed = json.loads(path.read_text())
-    for text in ("", "{", "[]", '{"images": []}', '{"images": [3], "annotations": []}'):
-        path.write_text(text)
+    listed["annotations"] *= 1000
+    path.write_text(json.dumps(listed))
+    assert len(pickle.dumps(open_voc(tmp_path).split("val"))) < 2000
+
+
+def test_damaged_annotations(tmp_path, kept):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    official_files.write_tree(tmp_path, official_files.coco_voc())
+    path = tmp_path / "annotations/instances_val2017.json"
+    listed = json.loads(path.read_text())
+    texts = ("", "{", "[]", "[" * 100_000, "\xff", '{"images": []}')
+    texts += (
+        '{"images": [3], "annotations": []}',
+        '{"images": [], "annotations": [{}]}',
+    )
+    for text in texts:
+        path.write_bytes(text.encode("latin-1"))
         message = refuse(open_voc(tmp_path).split, "val")
         assert message.startswith(f"{path} is no list of COCO's objects (")
+    assert not [*kept.iterdir()]
     listed["annotations"][0]["segmentation"] = [["a"]]
     path.write_text(json.dumps(listed))
     message = refuse(open_voc(tmp_path).split("val").__getitem__, 0)

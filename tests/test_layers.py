@@ -134,7 +134,7 @@ def test_no_circle_within_a_folder(folder):
     [
         *("errors", "config", "validate", "command", "xla", "pictures"),
         *("report", "report_html", "data.ahead", "data.balance", "data.check"),
-        *("data.examine", "data.findings"),
+        *("data.examine", "data.findings", "data.png", "data.shards"),
     ],
 )
 def test_without_jax(name):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import config, errors
-from jaxseg.data import datasets, prepare
+from jaxseg.data import datasets, plans, prepare, shards
 
 pytest.importorskip("tensorflow_datasets", reason="needs jaxseg[tfds]")
 
@@ -109,7 +109,7 @@ def check_folder(root):
 
 @pytest.mark.parametrize("store", ["original", "raw"])
 def test_killed_and_begun_again(folder, tmp_path, start, store):
-    """It hangs on an image that is a pipe; what is written till then is nothing."""
+    """It hangs on an image that is a pipe; what is complete till then is kept."""
     data_dir = tmp_path / "tfds"
     image = folder / "val/images/08.png"
     content = image.read_bytes()
@@ -119,12 +119,14 @@ def test_killed_and_begun_again(folder, tmp_path, start, store):
     flags += (f"--store={store}", "--workers=2")
     process = start(*flags)
     deadline = time.monotonic() + 60
-    while not list(data_dir.glob("folder/*/incomplete*/*train*")):
+    while not list(data_dir.glob("folder/*/incomplete.shards/train-*")):
         assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     finish(process)
+    (kept,) = data_dir.glob("folder/*/incomplete.shards/train-*")
+    before = kept.stat()
     with pytest.raises(errors.UserError, match="holds no data set"):
         open_prepared(data_dir)
     image.unlink()
@@ -134,6 +136,73 @@ def test_killed_and_begun_again(folder, tmp_path, start, store):
     assert out.endswith("/1.0.0: train 8, validation 4 examples\n")
     check_folder(data_dir)
     assert not list(data_dir.rglob("incomplete*"))
+    (train,) = data_dir.rglob("*train.array_record*")
+    after = train.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of the images that are read, with three examples in a file."""
+    names, read_example = [], plans.read_example
+
+    def noted(plan, source, index):
+        names.append(source.name(index))
+        return read_example(plan, source, index)
+
+    monkeypatch.setattr(plans, "read_example", noted)
+    monkeypatch.setattr(shards, "MAX_EXAMPLES", 3)
+    return names
+
+
+def test_goes_on_within_a_split(folder, tmp_path, read):
+    """After an error that is repaired: only what is missing is read once more."""
+    whole = prepare.run("folder", str(folder), tmp_path / "whole")
+    order = [pathlib.Path(name) for name in read]
+    assert len(order) == IMAGES
+    path = order[4].parent.parent / "labels" / order[4].name  # of the second file
+    content = path.read_bytes()
+    Image.new("L", (24, 20), 7).save(path)
+    assert refuse("folder", str(folder), tmp_path / "d").startswith(str(path))
+    assert nothing_is_there(tmp_path / "d")
+    path.write_bytes(content)
+    read.clear()
+    prepared = prepare.run("folder", str(folder), tmp_path / "d")
+    assert read == [str(each) for each in order[3:]]
+    assert contents(prepared) == contents(whole)
+    check_folder(tmp_path / "d")
+
+
+def test_what_changed_is_written_anew(folder, tmp_path, read):
+    """A file is kept for what it was made of, not for its name."""
+    prepare.run("folder", str(folder), tmp_path / "whole")
+    order = [pathlib.Path(name) for name in read]
+    labels = [image.parent.parent / "labels" / image.name for image in order]
+    broken = labels[4].read_bytes()
+    labels[4].write_bytes(b"")
+    refuse("folder", str(folder), tmp_path / "d")
+    labels[4].write_bytes(broken)
+    Image.new("L", (24, 20), 0).save(labels[0])
+    read.clear()
+    prepare.run("folder", str(folder), tmp_path / "d")
+    assert read == [str(each) for each in order]
+    source = open_prepared(tmp_path / "d").split("train")
+    assert (source[0]["label"] == 0).all()
+
+
+def test_other_settings_keep_nothing(folder, tmp_path, read):
+    prepare.run("folder", str(folder), tmp_path / "whole")
+    last = pathlib.Path(read[-1])
+    content = last.read_bytes()
+    last.write_bytes(b"")
+    refuse("folder", str(folder), tmp_path / "d")
+    last.write_bytes(content)
+    facts = json.loads((folder / "classes.json").read_text())
+    facts["ignore"] = [254, 255]
+    (folder / "classes.json").write_text(json.dumps(facts))
+    read.clear()
+    prepare.run("folder", str(folder), tmp_path / "d")
+    assert len(read) == IMAGES
 
 
 def test_the_same_for_any_number_of_workers(folder, tmp_path):
@@ -183,7 +252,10 @@ def test_names_and_splits(folder, tmp_path):
 
 
 def nothing_is_there(data_dir):
-    return not [path for path in data_dir.rglob("*") if path.name[:1] in "1i"]
+    """No data set, and no file but those that are complete."""
+    left = [path for path in data_dir.glob("*/semantic*/**/*") if path.is_file()]
+    known = ("train-", "validation-", ".lock")
+    return all(path.name.startswith(known) for path in left)
 
 
 def test_a_corrupt_member_is_named(tmp_path, start):
@@ -227,6 +299,19 @@ def test_size_of_a_data_set_that_has_one(tmp_path):
     assert nothing_is_there(tmp_path / "d")
 
 
+def test_a_split_that_was_not_unpacked(tmp_path):
+    archives = official_files.cityscapes()
+    for members in archives.values():
+        for name in [name for name in members if "/test/" in name]:
+            del members[name]
+    official_files.write_tree(tmp_path, archives)
+    message = refuse("cityscapes", str(tmp_path), tmp_path / "d")
+    assert "leftImg8bit/test/" in message
+    assert message.endswith("; --splits=train,val leaves it out")
+    message = refuse("cityscapes", str(tmp_path), tmp_path / "d", splits=["val"])
+    assert "17x16" in message
+
+
 def test_labels_of_other_files(tmp_path):
     """MATLAB's files of SBD become PNGs of their values."""
     official_files.write_tree(tmp_path, official_files.voc())
@@ -263,7 +348,7 @@ def test_200_images_of_cityscapes(tmp_path, start):
     rng = np.random.default_rng(0)
     images, labels = {}, {}
     for index in range(200):
-        split = "train" if index % 4 else "val"
+        split = ("val", "test", "train", "train")[index % 4]
         name = f"{split}/ulm/ulm_{index:06d}_000019"
         for members, folder, end, channels, values in (
             (images, "leftImg8bit", "leftImg8bit", 3, 256),
@@ -279,18 +364,18 @@ def test_200_images_of_cityscapes(tmp_path, start):
     data_dir = tmp_path / "tfds"
     flags = ("--dataset=cityscapes", f"--source={tmp_path}", f"--data_dir={data_dir}")
     process = start(*flags)
-    while not list(data_dir.glob("cityscapes/*/incomplete*/*train.*")):
+    while not list(data_dir.glob("cityscapes/*/incomplete.shards/train-*")):
         assert process.poll() is None, finish(process)
         time.sleep(0.02)
     process.kill()
     finish(process)
     code, out, _ = finish(start(*flags))
     assert code == 0
-    assert out.endswith("train 150, validation 50 examples\n")
+    assert out.endswith("train 100, validation 50, test 50 examples\n")
     assert not list(data_dir.rglob("incomplete*"))
     tfds = pytest.importorskip("tensorflow_datasets")
     seen = set()
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         for example in tfds.data_source("cityscapes", split=split, data_dir=data_dir):
             name = example["image_id"].decode()
             seen.add(name)

@@ -33,6 +33,29 @@ def test_train(tmp_path, workers):
     assert time.monotonic() - begin < 90
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        pytest.param(
+            ("--config.data.check_first=0", "--config.data.sampling=repeat_factor"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_before_training(tmp_path, flags):
+    """The check of the first examples, and counting the classes of all."""
+    root = make_folder(tmp_path / "data")
+    path = root / "train" / "labels" / "3.png"
+    path.unlink()
+    os.mkfifo(path)
+    data = (f"--config.data.root={root}", "--config.data.timeout=3")
+    done = program.run(tmp_path / "w", *FOLDER, *data, *flags, timeout=120)
+    assert done.returncode == 1
+    told = program.only_line(done)
+    assert "3.jpg or its label was not read in 3 s" in told
+
+
 def worker_processes(pid):
     """The children of a process that spawned them to read data."""
     children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
@@ -62,8 +85,8 @@ def test_killed_worker(tmp_path):
     told, _ = process.communicate(timeout=60)
     assert time.monotonic() - begin < 20
     assert process.returncode == 1
+    *_, line = told.splitlines()  # nothing follows it
     assert "Traceback" not in told
-    (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data worker ")
     assert " of 2 (reading night_0_" in line
     assert "died" in line

@@ -1,57 +1,38 @@
 """The builder with which TensorFlow Datasets writes any data set of ours.
 
 It gives TFDS encoded files and never pixels, which is what works without TensorFlow.
+TFDS's own way of writing keeps nothing of what a stopped run has done; here the files
+that are complete are kept (shards.py), and nothing is written twice to shuffle it.
 Imports tensorflow_datasets: prepare.py imports this file late.
 """
 
 import collections
 import concurrent.futures
 import contextlib
-import dataclasses
+import itertools
+import json
+import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Sequence
+from typing import Any
 
-import numpy as np
 import rich.console
 import rich.progress
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_builder, example_serializer, file_adapters
+from tensorflow_datasets.core import splits as tfds_splits
 
-from jaxseg import errors
-from jaxseg.data import encoded, schema, sources
+from jaxseg import pictures
+from jaxseg.data import plans, shards
 
 VERSION = "1.0.0"  # the one that TFDS has for Cityscapes
 CONFIG = "semantic_segmentation"  # likewise
-LEFT_OUT = 255  # what counts nowhere, among labels that are classes
-# The features of data sets that TFDS has, by its names; ours are "image" and "label".
-_KEYS = {"cityscapes": ("image_left", "segmentation_label")}
 
 tfds.disable_progress_bar()  # it does not know how many examples there are
 
-Example = tuple[str, dict[str, str | bytes]]
 
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to write."""
-
-    dataset: str  # the name it has here
-    name: str  # the name it gets in TFDS
-    config: str
-    classes: schema.Classes
-    splits: Mapping[str, sources.Files]
-    form: str  # of encoded.FORMS
-    labels: str  # "raw": the data set's own values; "train": classes, and 255
-    facts: schema.Facts | None = None  # where it is an official one
-    workers: int = 1  # threads
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(height, width) of all images, where they have one."""
-        return self.facts.size if self.facts else None
-
-
-def make_builder(plan: Plan, data_dir: pathlib.Path) -> "Builder":
+def make_builder(plan: plans.Plan, data_dir: pathlib.Path) -> "Builder":
     """The builder, which finds out whether the data set is there already.
 
     Without a config's name TFDS looks for the plain one, whichever is written.
@@ -63,10 +44,10 @@ def make_builder(plan: Plan, data_dir: pathlib.Path) -> "Builder":
     return kind(plan, data_dir)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Reads, checks and encodes each example of a plan."""
+class Builder(dataset_builder.FileReaderBuilder, skip_registration=True):
+    """Reads, checks, encodes and writes each example of a plan."""
 
-    def __init__(self, plan: Plan, data_dir: pathlib.Path):
+    def __init__(self, plan: plans.Plan, data_dir: pathlib.Path):
         self.plan = plan
         super().__init__(
             data_dir=data_dir, config=plan.config, file_format="array_record"
@@ -74,7 +55,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         plan, facts = self.plan, self.plan.facts
-        image_key, label_key = keys(plan.name)
+        image_key, label_key = plans.keys(plan.name)
         size = plan.size or (None, None)
         png = "png" if plan.form == "original" else None
         features = tfds.features.FeaturesDict(
@@ -95,76 +76,80 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             homepage=facts.source if facts else None,
             license=facts.license if facts else None,
             citation=facts.cite if facts else None,
-            metadata=tfds.core.MetadataDict(metadata(plan)),
+            metadata=tfds.core.MetadataDict(plans.metadata(plan)),
         )
 
-    def _split_generators(self, dl_manager: object) -> dict[str, Iterator[Example]]:
-        return {split: self._generate_examples(split) for split in self.plan.splits}
+    def _download_and_prepare(
+        self, dl_manager: object, download_config: object
+    ) -> None:
+        """Writes what is not kept, then moves it where TFDS wants it: all or nothing.
 
-    def _generate_examples(self, split: str) -> Iterator[Example]:
-        """In order, read and encoded by threads a little ahead of what is written."""
+        TFDS calls it with a folder that it renames when this returns.
+        """
+        content = [plans.metadata(self.plan), self._features.to_json()]
+        made_by = json.dumps(content, sort_keys=True)
+        folder = pathlib.Path(self.data_path).parent / shards.FOLDER
+        planned = {
+            split: shards.plan(folder, split, source, made_by=made_by)
+            for split, source in self.plan.splits.items()
+        }
+        with shards.kept(folder, [*itertools.chain(*planned.values())]):
+            for split, each in planned.items():
+                self._write(split, [shard for shard in each if not shard.path.exists()])
+            infos = [self._moved(split, each) for split, each in planned.items()]
+        self.info.set_splits(tfds_splits.SplitDict(infos))
+
+    @property
+    def _features(self) -> Any:
+        return self.info.features
+
+    def _write(self, split: str, missing: Sequence[shards.Shard]) -> None:
+        numbers = [number for shard in missing for number in shard.examples]
+        adapter = file_adapters.ArrayRecordFileAdapter
+        with contextlib.closing(self._read(split, numbers)) as examples:
+            for shard in missing:
+                few = itertools.islice(examples, len(shard.examples))
+                with pictures.atomic_path(shard.path) as part:
+                    adapter.write_examples(part, few)
+
+    def _read(self, split: str, numbers: Sequence[int]) -> Generator[tuple[int, bytes]]:
+        """Records in order, made by threads a little ahead of what is written."""
         source, workers = self.plan.splits[split], self.plan.workers
+        specs: Any = self._features.get_serialized_info()
+        serializer = example_serializer.ExampleSerializer(specs)
         console = rich.console.Console(file=sys.stderr)
         waiting: collections.deque = collections.deque()
+
+        def record(number: int) -> tuple[int, bytes]:
+            example = plans.read_example(self.plan, source, number)
+            encoded = self._features.encode_example(example)
+            return number, serializer.serialize_example(encoded)
+
         with contextlib.ExitStack() as stack:
             pool = concurrent.futures.ThreadPoolExecutor(workers)
             stack.callback(pool.shutdown, cancel_futures=True)
-            indices = rich.progress.track(
-                range(len(source)),
+            for number in rich.progress.track(
+                numbers,
                 description=split,
                 console=console,
                 disable=not console.is_terminal,
-            )
-            for index in indices:
-                waiting.append(pool.submit(read_example, self.plan, source, index))
+            ):
+                waiting.append(pool.submit(record, number))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        if console.is_terminal:
-            console.print(f"{split}: all is read and checked, now written")
 
-
-def keys(name: str) -> tuple[str, str]:
-    """The features of image and label in a data set that TFDS calls so."""
-    return _KEYS.get(name, ("image", "label"))
-
-
-def metadata(plan: Plan) -> dict:
-    """What a classes.json holds, for the labels as they are written, and more."""
-    if plan.labels == "raw":
-        raw_to_train, ignored = plan.classes.raw_to_train, plan.classes.ignored
-    else:
-        raw_to_train = {index: index for index in range(len(plan.classes.names))}
-        ignored = (LEFT_OUT,)
-    return {
-        "dataset": plan.dataset,
-        "store": plan.form,
-        "labels": plan.labels,
-        "names": list(plan.classes.names),
-        "palette": [list(color) for color in plan.classes.palette],
-        "map": {str(raw): index for raw, index in raw_to_train.items()},
-        "ignore": list(ignored),
-    }
-
-
-def read_example(plan: Plan, source: sources.Files, index: int) -> Example:
-    """Key and features. Raises UserError for whatever would stop a training."""
-    image_file, files = source.pairs[index][0], source.loaded(index)
-    example = files[0]
-    size = example["label"].shape
-    if plan.size not in (None, size):
-        raise errors.UserError(
-            f"{image_file} is {size[0]}x{size[1]} (height x width); all images of "
-            f"{plan.dataset} are {plan.size[0]}x{plan.size[1]}"
+    def _moved(
+        self, split: str, written: Sequence[shards.Shard]
+    ) -> tfds_splits.SplitInfo:
+        template = self._get_filename_template(split)
+        paths = template.sharded_filepaths(len(written))
+        for shard, path in zip(written, paths, strict=True):
+            shard.path.replace(path)
+        return tfds_splits.SplitInfo(
+            name=split,
+            shard_lengths=[len(shard.examples) for shard in written],
+            num_bytes=sum(map(os.path.getsize, paths)),
+            filename_template=template,
         )
-    form, (image, label) = encoded.FORMS[plan.form], files.stored(0)
-    if form.image is not None:
-        image = form.image(example["image"])
-    if plan.labels == "train":
-        label = form.label(example["label"])
-    elif plan.form != "original" or not encoded.is_gray_png(label):
-        label = form.label(files.raw_label(0).astype(np.uint8))
-    key = pathlib.PurePath(str(image_file)).stem.removesuffix("_leftImg8bit")
-    image_key, label_key = keys(plan.name)
-    return key, {"image_id": key, image_key: image, label_key: label}

@@ -34,11 +34,20 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     splits = {name: dataset.split(name) for name in ("train", "val")}
-    seen = {name: _examine_with_bar(name, split) for name, split in splits.items()}
+    seen = {
+        name: _examine_with_bar(name, split, config.data.timeout)
+        for name, split in splits.items()
+    }
     found = findings.of_splits(splits, seen, dataset.num_classes)
     if config.data.train_split != config.data.val_split:
         found["duplicates"] = findings.duplicates(seen)
     found = {kind: lines for kind, lines in found.items() if lines}
+    names, palette = dataset.class_names, dataset.palette
+    warnings = [
+        line
+        for name, split in splits.items()
+        for line in findings.other_order(seen[name], split, names, palette)
+    ]
     counts = {
         name: examine.class_counts(seen[name], split, dataset.num_classes)
         for name, split in splits.items()
@@ -52,7 +61,9 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
     for name, values in weights.items():
         print(f"{name}: '--config.loss.class_weights={_as_flag(values)}'")
     if output:
-        _write(output, dataset, seen, found, counts, weights)
+        _write(output, dataset, seen, found, warnings, counts, weights)
+    for line in warnings:
+        print(f"warning: {line}")
     for lines in found.values():
         _print_some(lines)
     total = sum(map(len, found.values()))
@@ -61,10 +72,12 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
         raise errors.UserError(f"the data would train wrongly: {total} {noun}")
 
 
-def _examine_with_bar(name: str, source: sources.Source) -> list[examine.Seen]:
+def _examine_with_bar(
+    name: str, source: sources.Source, timeout: float
+) -> list[examine.Seen]:
     console = rich.console.Console()
     bar = rich.progress.track(
-        examine.examine_all(source, len(source)),
+        examine.examine_all(source, len(source), timeout=timeout),
         description=name,
         total=len(source),
         console=console,
@@ -103,11 +116,14 @@ def _as_flag(weights: np.ndarray) -> str:
     return f"({','.join(f'{weight:.4g}' for weight in weights)})"
 
 
-def _write(output: pathlib.Path, dataset, seen, found, counts, weights) -> None:
+def _write(
+    output: pathlib.Path, dataset, seen, found, warnings, counts, weights
+) -> None:
     """Everything that was found, as JSON."""
     facts = {
         "classes": dataset.class_names,
         "findings": found,
+        "warnings": warnings,
         "raw_values": {
             name: {
                 int(raw): int(pixels)

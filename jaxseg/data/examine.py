@@ -1,16 +1,19 @@
 """What a split's files hold, example by example: label values, sizes, mistakes."""
 
 import dataclasses
+import functools
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import numpy as np
 from jaxtyping import Int64
+from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import sources
+from jaxseg.data import labels, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Seen:
     values: Int64[np.ndarray, "256"]  # pixels of each raw value
     size: tuple[int, int] | None = None  # height, width; None: could not be read
     digest: str = ""  # of the image file's bytes; empty: there is no file
+    palette: bytes = b""  # RGB of each value in the label file; empty: it has none
     problem: str = ""  # in one line that names the file; empty: none
 
 
@@ -33,6 +37,7 @@ def examine(source: sources.Source, index: int) -> Seen:
             digest = hashlib.blake2b(files.stored(0)[0]).hexdigest()
             seen = dataclasses.replace(seen, digest=digest)
             seen = dataclasses.replace(seen, values=_count(files.raw_label(0)))
+            seen = dataclasses.replace(seen, palette=_palette(files))
             example = files[0]
         else:
             example = source[index]
@@ -43,10 +48,31 @@ def examine(source: sources.Source, index: int) -> Seen:
     return dataclasses.replace(seen, size=example["label"].shape)
 
 
-def examine_all(source: sources.Source, count: int) -> Iterator[Seen]:
-    """The first `count` examples in order, opened by as many threads as cores."""
-    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda index: examine(source, index), range(count))
+def examine_all(
+    source: sources.Source, count: int, *, timeout: float
+) -> Iterator[Seen]:
+    """The first `count` examples in order, opened by as many threads as cores.
+
+    Raises errors.Stalled if the next one does not come within `timeout` seconds.
+    """
+    pool = futures.ThreadPoolExecutor(os.cpu_count())
+    try:
+        opened = [pool.submit(examine, source, index) for index in range(count)]
+        for index in range(count):
+            _await(opened[index], source, index, timeout)
+            yield opened[index].result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _await(
+    opened: futures.Future, source: sources.Source, index: int, timeout: float
+) -> None:
+    if not futures.wait([opened], timeout).done:
+        raise errors.Stalled(
+            f"{source.name(index)} or its label was not read in {timeout:g} s; see "
+            "that these files can be read, or raise config.data.timeout"
+        )
 
 
 def class_counts(
@@ -81,3 +107,21 @@ def _unknown(values: np.ndarray, source: sources.Source) -> str:
     unknown = [int(raw) for raw in np.flatnonzero(values) if raw not in known]
     told = ", ".join(f"{raw} ({values[raw]} pixels)" for raw in unknown)
     return f"; all such values: {told}" if len(unknown) > 1 else ""
+
+
+def _palette(files: sources.Files) -> bytes:
+    """The palette that the label file brings along, where its values are indices."""
+    if isinstance(files.read_label, labels.ColorCode):
+        return b""
+    try:
+        with Image.open(io.BytesIO(files.stored(0)[1])) as picture:
+            colors = picture.getpalette() if picture.mode == "P" else None
+    except OSError:  # no image, but MATLAB's file or outlines
+        return b""
+    return _shared(bytes(colors or ()))
+
+
+@functools.lru_cache(maxsize=8)
+def _shared(palette: bytes) -> bytes:
+    """One copy for the many labels that have the same."""
+    return palette

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxseg import config as config_lib
-from jaxseg import errors
-from jaxseg.data import examine, sources
+from jaxseg import errors, pictures
+from jaxseg.data import examine, schema, sources
 
 Seen = Sequence[examine.Seen]
 
@@ -36,11 +36,15 @@ def check_first(
     """Checks the first config.data.check_first examples of the splits' files.
 
     Raises UserError for the first finding; not for training examples that cannot be
-    read where they will be skipped.
+    read where they will be skipped. Raises errors.Stalled where files do not come.
     """
     files = {n: each for n, each in splits.items() if isinstance(each, sources.Stored)}
     seen = {
-        name: [*examine.examine_all(split, min(data.check_first, len(split)))]
+        name: [
+            *examine.examine_all(
+                split, min(data.check_first, len(split)), timeout=data.timeout
+            )
+        ]
         for name, split in files.items()
     }
     found = of_splits(files, seen, num_classes)
@@ -72,6 +76,26 @@ def strange_labels(seen: Seen, source: sources.Source, num_classes: int) -> list
     ][:1]
 
 
+def other_order(
+    seen: Seen, source: sources.Source, names: Sequence[str], palette: schema.Palette
+) -> list[str]:
+    """Labels whose own palettes give the classes' colors to other classes.
+
+    One line at most, which tells of the first. Such labels may be of another data set,
+    or of the same classes in another order; but they may be right as well.
+    """
+    train = examine.train_values(source)
+    if palette == tuple(pictures.default_palette(len(names))):  # nobody's choice?
+        train = {raw: label for raw, label in train.items() if raw == label}
+    told = [_misplaced(each, train, names, palette) for each in seen]
+    found = [(each, line) for each, line in zip(seen, told, strict=True) if line]
+    return [
+        f"{each.name}: {line}; so in {len(found)} of {len(seen)} labels. Are these of "
+        "another order of classes?"
+        for each, line in found[:1]
+    ]
+
+
 def duplicates(splits: Mapping[str, Seen]) -> list[str]:
     """Image files of one split that are in another one too, byte for byte."""
     places = collections.defaultdict(dict)
@@ -84,6 +108,25 @@ def duplicates(splits: Mapping[str, Seen]) -> list[str]:
         for names in places.values()
         if len(names) > 1
     ]
+
+
+def _misplaced(each: examine.Seen, train, names, palette) -> str:
+    """It takes two colors, and that most of a label's are colors of classes at all."""
+    own = np.frombuffer(each.palette, np.uint8).reshape(-1, 3).tolist()
+    used = [int(raw) for raw in np.flatnonzero(each.values[: len(own)])]
+    classes = {raw: train[raw] for raw in used if train.get(raw, 255) < len(names)}
+    owners = {color: label for label, color in enumerate(palette)}
+    owner = {raw: owners.get(tuple(own[raw])) for raw in classes}
+    known = [raw for raw in classes if owner[raw] is not None]
+    other = [raw for raw in known if palette[classes[raw]] != tuple(own[raw])]
+    if len(other) < 2 or 4 * len(known) < 3 * len(classes):
+        return ""
+    raw = other[0]
+    return (
+        f"the label's own palette gives value {raw}, which is {names[classes[raw]]!r}, "
+        f"the color of {names[owner[raw]]!r}, and other classes' colors to "
+        f"{len(other)} of its {len(classes)} classes"
+    )
 
 
 def _black_and_white(found, train, num_classes: int) -> str:

@@ -1,5 +1,6 @@
 """The folder data set: ROOT/SPLIT/{images,labels} and ROOT/classes.json."""
 
+import collections
 import json
 import pathlib
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 from jaxseg import errors, pictures
 from jaxseg.data import layouts, schema
 
+_RAW = {str(raw) for raw in range(256)}  # as keys of "map"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -32,35 +34,59 @@ def read_classes(path: pathlib.Path) -> schema.Classes:
 
 def _read_json(path: pathlib.Path) -> dict:
     try:
-        facts = json.loads(path.read_text())
+        text = path.read_text(encoding="utf-8-sig")
+        facts = json.loads(text, object_pairs_hook=_without_doubles)
     except FileNotFoundError as error:
         raise errors.UserError(
             f"{path} does not exist; it must hold "
             '{"names": [...], "palette": [[r, g, b], ...], "ignore": [raw values]}'
         ) from error
-    except ValueError as error:
+    except OSError as error:
+        raise errors.UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise errors.UserError(f"{path} is not valid JSON: {error}") from error
     names: Any = facts.get("names") if isinstance(facts, dict) else None
     if not _is_list(names, str) or not 2 <= len(names) <= 255:
         raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
     if len(set(names)) < len(names):
         raise errors.UserError(f"{path} names a class twice")
+    if strange := [name for name in names if not (name and name.isprintable())]:
+        raise errors.UserError(
+            f"{path}: a class cannot be called {strange[0]!a}; names are one line "
+            "of text"
+        )
     palette = facts.get("palette")
     if palette is not None and not _is_palette(palette, len(names)):
         raise errors.UserError(
             f'{path}: "palette" must be {len(names)} colors [r, g, b] in 0..255'
         )
+    _check_values(path, facts, len(names))
+    return facts
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict:
+    """An object of JSON, in which the last of two values would count silently."""
+    counts = collections.Counter(key for key, _ in pairs)
+    if doubled := [ascii(key) for key, count in counts.items() if count > 1]:
+        raise ValueError(f"the key {doubled[0]} is there twice")
+    return dict(pairs)
+
+
+def _check_values(path: pathlib.Path, facts: dict, num_classes: int) -> None:
+    """Raises UserError unless "map" and "ignore" tell one thing of each raw value."""
     train, ignored = facts.get("map", {}), facts.get("ignore", [])
     if not isinstance(train, dict) or not _is_list(ignored, int):
         raise errors.UserError(
             f'{path}: "map" must be {{"raw": class, ...}}, "ignore" [raw, ...]'
         )
-    raw = [int(key) if key.isdecimal() else -1 for key in train]
-    if not _in_range([*raw, *ignored], 256):
+    if not train.keys() <= _RAW or not _in_range(ignored, 256):
         raise errors.UserError(f"{path}: raw values must be in 0..255")
-    if not _in_range(train.values(), len(names)):
-        raise errors.UserError(f'{path}: "map" must give classes 0..{len(names) - 1}')
-    return facts
+    if not _in_range(train.values(), num_classes):
+        raise errors.UserError(f'{path}: "map" must give classes 0..{num_classes - 1}')
+    if both := [raw for raw in ignored if str(raw) in train]:
+        raise errors.UserError(
+            f'{path}: raw value {both[0]} has a class in "map" and is in "ignore"'
+        )
 
 
 def _in_range(values, end: int) -> bool:

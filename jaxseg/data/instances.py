@@ -7,14 +7,18 @@ outlines, since another rule for pixels on an edge would move figures.
 
 import collections
 import dataclasses
+import hashlib
 import json
+import os
 import pathlib
+import zipfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxseg import errors
+from jaxseg import cache, errors, pictures
 from jaxseg.data import archives, layouts
 
 # COCO's categories for VOC's classes 1..20.
@@ -27,14 +31,14 @@ class Objects(NamedTuple):
     """The objects of an image, cut out of the list of all images' objects."""
 
     image: str
-    content: bytes  # JSON: {"size": [height, width], "objects": [[class, outline], ..]}
+    packed: archives.File
 
     def __str__(self) -> str:
         return f"the objects of {self.image}"
 
     def read_bytes(self) -> bytes:
-        """The JSON."""
-        return self.content
+        """JSON: {"size": [height, width], "objects": [[class, outline], ...]}."""
+        return self.packed.read_bytes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +50,23 @@ class Instances:
     min_area: int | None  # leaves out images whose objects have no more pixels
 
     def open(self, root: pathlib.Path, address: str) -> list[layouts.Pair]:
-        """The files in order of their names. Raises UserError for what is missing."""
+        """The files in order of their names. Raises UserError for what is missing.
+
+        The list takes a minute to read. What is read of it is kept, image by image, in
+        an archive in the cache, from which workers read as from any other.
+        """
         _mask_module()
         images = layouts.find(root, self.images, address)
         found = layouts.find(root, self.annotations, address)
         (file,) = found.files.values()
         pairs: list[layouts.Pair] = []
-        for key, objects in sorted(_read_json(file, self.min_area).items()):
+        packed = archives.members(_packed(file, self.min_area))
+        for image, objects in sorted(packed.items()):
+            key = pathlib.PurePath(image).stem
             if key not in images.files:
                 expected = images.expected(key)
                 raise errors.UserError(f"{file} lists {key}; expected {expected}")
-            pairs.append((images.files[key], objects))
+            pairs.append((images.files[key], Objects(image, objects)))
         return pairs
 
 
@@ -93,31 +103,56 @@ def _fill(outline: Any, height: int, width: int) -> np.ndarray:
     return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
 
 
-def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:
+def _packed(file: archives.File, min_area: int | None) -> pathlib.Path:
+    """An archive of the images' objects, made unless it is there."""
+    place: Any = getattr(file, "archive", file)
+    stat = os.stat(place)
+    told = repr((str(file), stat.st_size, stat.st_mtime_ns, CATEGORIES, min_area))
+    name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    path = cache.folder() / "objects" / f"{name}.zip"
+    if not path.exists():
+        objects = _read_json(file, min_area)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pictures.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
+            for image, content in objects:
+                archive.writestr(image, content)
+    return path
+
+
+def _read_json(
+    file: archives.File, min_area: int | None
+) -> Iterator[tuple[str, bytes]]:
+    """Each image's name and objects."""
+    objects, areas = collections.defaultdict(list), collections.Counter()
+
+    def pack(each: dict[str, Any]) -> Any:
+        """Keeps an object in few bytes: as parsed, all take six times the file's."""
+        if "segmentation" not in each:
+            return each
+        if index := _CLASS_OF.get(each["category_id"]):
+            outline = json.dumps([index, each["segmentation"]])
+            objects[each["image_id"]].append(outline.encode())
+            areas[each["image_id"]] += each["area"]
+        return None
+
     try:
-        content = json.loads(file.read_bytes())
-        objects, areas = collections.defaultdict(list), collections.Counter()
-        for each in content["annotations"]:
-            if index := _CLASS_OF.get(each["category_id"]):
-                objects[each["image_id"]].append([index, each["segmentation"]])
-                areas[each["image_id"]] += each["area"]
-        return {
-            pathlib.PurePath(image["file_name"]).stem: Objects(
-                image["file_name"], _pack(image, objects[image["id"]])
-            )
+        content = json.loads(file.read_bytes().decode(), object_hook=pack)
+        if any(each is not None for each in content["annotations"]):
+            raise ValueError("an annotation without segmentation")
+        listed = [
+            (image["file_name"], image["height"], image["width"], objects[image["id"]])
             for image in content["images"]
             if min_area is None or areas[image["id"]] > min_area
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.UserError(
             f"{file} is no list of COCO's objects ({type(error).__name__}: {error}); "
             "download it again"
         ) from error
-
-
-def _pack(image: dict[str, Any], objects: list) -> bytes:
-    size = [image["height"], image["width"]]
-    return json.dumps({"size": size, "objects": objects}).encode()
+    for image, height, width, outlines in listed:
+        size = json.dumps([height, width]).encode()
+        outlines = b", ".join(outlines)
+        yield image, b'{"size": %b, "objects": [%b]}' % (size, outlines)
 
 
 def _mask_module() -> Any:

@@ -23,6 +23,9 @@ from jaxseg import errors
 from jaxseg.data import ahead, combined, sampling, sources, transforms
 
 MAX_AUTO_WORKERS = 16
+# Shared memory that a killed worker leaves is removed by Python's resource tracker,
+# which would tell of it after the one line that names the worker.
+_QUIET = "ignore:resource_tracker:UserWarning"
 
 HostBatch = dict[str, np.ndarray]
 
@@ -152,6 +155,8 @@ def _with_threads(dataset: grain.MapDataset) -> grain.DatasetIterator:
 def _with_workers(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     if not flags.FLAGS.is_parsed():  # grain reads a flag of its own
         flags.FLAGS.mark_as_parsed()
+    if _QUIET not in sys.warnoptions:  # Python hands these to the processes it starts
+        sys.warnoptions.append(_QUIET)
     reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=2

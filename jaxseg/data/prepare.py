@@ -1,12 +1,12 @@
 """Writes a data set as TensorFlow Datasets keeps them, in ArrayRecord files.
 
     python -m jaxseg.data.prepare --dataset=cityscapes --source=DIR --data_dir=DIR
-        [--store=original|jpeg|raw] [--labels=raw|train] [--splits=train,val]
+        [--store=original|jpeg|raw] [--labels=raw|train] [--splits=train,val,...]
         [--name=NAME] [--workers=N]
 
 Every image is decoded and every label value looked up on the way. The data set appears
-under its name when all of it is written; what a killed run leaves behind is removed by
-the next one.
+under its name when all of it is written; after a stop the same command goes on with the
+files that are not complete.
 """
 
 import contextlib
@@ -17,21 +17,31 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import filelock
 from absl import flags
 
 from jaxseg import command, errors
 from jaxseg import config as config_lib
-from jaxseg.data import datasets, encoded, folder, records, schema, sources
-
-if TYPE_CHECKING:
-    from jaxseg.data import builder
+from jaxseg.data import (
+    datasets,
+    encoded,
+    folder,
+    plans,
+    records,
+    schema,
+    shards,
+    sources,
+)
 
 DATASETS = tuple(n for n in datasets.DATASETS if n not in ("synthetic", "tfds"))
 LABELS = ("raw", "train")
 USUAL_SPLITS = ("train", "val", "test")
+# What TFDS calls splits: usually, and where Cityscapes' coarse ones are all chosen.
+_TFDS_NAMES = {"val": "validation"}
+_TFDS_EXTRA = {"train_coarse": "train", "val_coarse": "validation"}
+_TFDS_EXTRA |= {"train_extra": "train_extra"}
 
 
 def run(
@@ -58,7 +68,7 @@ def run(
     from jaxseg.data import builder
 
     classes, opened = _open(dataset, source, splits)
-    plan = builder.Plan(
+    plan = plans.Plan(
         dataset=dataset,
         name=name,
         config=_config_name(store, labels, splits),
@@ -83,6 +93,7 @@ def _open(
     dataset: str, source: str, splits: Sequence[str]
 ) -> tuple[schema.Classes, dict[str, sources.Files]]:
     """The classes, and the files of each split by TFDS's name for it."""
+    found, hint, chosen = {}, "", bool(splits)
     try:
         opened = datasets.open_dataset(
             config_lib.Data(name=dataset, root=source), ignore=255
@@ -99,30 +110,36 @@ def _open(
                 f"--splits={','.join(splits)} must be of those that {dataset} has in "
                 f"--source={source}: {', '.join(known)}"
             )
-        found = {_tfds_name(name): opened.split(name) for name in splits}
+        names = _TFDS_EXTRA if _are_extra(splits) else _TFDS_NAMES
+        for name in splits:
+            if name == "test" and not chosen:  # often not unpacked
+                hint = "; --splits=train,val leaves it out"
+            found[names.get(name, name)] = opened.split(name)
     except errors.UserError as error:
         told = str(error).replace("config.data.root", "--source")
-        raise errors.UserError(told) from error
+        raise errors.UserError(told + hint) from error
     return classes, cast(dict[str, sources.Files], found)
 
 
-def _tfds_name(split: str) -> str:
-    return "validation" if split == "val" else split
+def _are_extra(splits: Sequence[str]) -> bool:
+    return set(splits) == set(_TFDS_EXTRA)
 
 
 def _config_name(store: str, labels: str, splits: Sequence[str]) -> str:
     """TFDS's name for Cityscapes as it comes; what differs from that is appended."""
-    parts = ["semantic_segmentation", *splits]
+    extra = ["extra"] if _are_extra(splits) else splits
+    parts = ["semantic_segmentation", *extra]
     parts += [store] if store != "original" else []
     parts += ["train_ids"] if labels == "train" else []
     return "_".join(parts)
 
 
-def _write(plan: "builder.Plan", data_dir: pathlib.Path, target: pathlib.Path) -> None:
+def _write(plan: plans.Plan, data_dir: pathlib.Path, target: pathlib.Path) -> None:
     from jaxseg.data import builder
 
     wanted = {split: len(files) for split, files in plan.splits.items()}
-    for left in target.parent.glob(f"{records.UNFINISHED}*"):
+    kept = target.parent / shards.FOLDER
+    for left in {*target.parent.glob(f"{records.UNFINISHED}*")} - {kept}:
         shutil.rmtree(left)
     writer = builder.make_builder(plan, data_dir)
     if not target.exists():

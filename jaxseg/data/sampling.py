@@ -68,7 +68,7 @@ def _class_counts(
     if counts is not None and counts.shape == (len(source), num_classes):
         return counts
     print(f"counting the classes of {len(source)} examples")
-    seen = [*examine.examine_all(source, len(source))]
+    seen = [*examine.examine_all(source, len(source), timeout=data.timeout)]
     problems = [each.problem for each in seen if each.problem]
     if problems and data.on_error == "stop":
         raise errors.UserError(problems[0])

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from jaxseg import errors
-from jaxseg.data import archives, synthetic
+from jaxseg.data import archives, png, synthetic
 
 
 class Example(TypedDict):
@@ -109,7 +109,9 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 def decode(file: archives.File) -> Image.Image:
     """An image file as Pillow has it. Raises UserError if it is missing or damaged."""
     try:
-        picture = Image.open(io.BytesIO(file.read_bytes()))
+        content = file.read_bytes()
+        png.check(content)
+        picture = Image.open(io.BytesIO(content))
         picture.load()
     except FileNotFoundError as error:
         raise errors.UserError(f"{file} does not exist") from error

@@ -21,6 +21,7 @@ FACTS = schema.Facts(
     splits={"train": _split(20210, "training"), "val": _split(2000, "validation")},
     size=None,
     source="http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
-    license="images: research and education only; labels: BSD 3-Clause",
-    cite="Zhou et al., Scene Parsing through ADE20K Dataset, CVPR 2017",
+    license="images: non-commercial research and education; labels: BSD 3-Clause",
+    cite="Zhou et al., Scene Parsing through ADE20K Dataset, CVPR 2017; Zhou et al., "
+    "Semantic Understanding of Scenes through the ADE20K Dataset, IJCV 2019",
 )

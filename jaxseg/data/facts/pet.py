@@ -22,6 +22,7 @@ FACTS = schema.Facts(
     splits={"train": _split(3680, "trainval"), "val": _split(3669, "test")},
     size=None,
     source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    license="CC BY-SA 4.0",
+    license="CC BY-SA 4.0 by its page, research only by the README of its labels; "
+    "images belong to their owners",
     cite="Parkhi et al., Cats and Dogs, CVPR 2012",
 )
