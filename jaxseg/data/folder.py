@@ -2,13 +2,16 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jaxseg import errors, pictures
-from jaxseg.data import layouts, schema
+from jaxseg.data import archives, layouts, schema
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+MAX_JSON = 1024**2  # bytes of a classes.json
+MAX_NAME = 200  # characters of a class's name
 
 
 def read_classes(path: pathlib.Path) -> schema.Classes:
@@ -32,19 +35,25 @@ def read_classes(path: pathlib.Path) -> schema.Classes:
 
 def _read_json(path: pathlib.Path) -> dict:
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(archives.read(path, limit=MAX_JSON))
     except FileNotFoundError as error:
         raise errors.UserError(
             f"{path} does not exist; it must hold "
             '{"names": [...], "palette": [[r, g, b], ...], "ignore": [raw values]}'
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.UserError(f"{path} is not valid JSON: {error}") from error
     names: Any = facts.get("names") if isinstance(facts, dict) else None
     if not _is_list(names, str) or not 2 <= len(names) <= 255:
         raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
     if len(set(names)) < len(names):
         raise errors.UserError(f"{path} names a class twice")
+    for name in names:
+        if not errors.is_plain(name) or len(name) > MAX_NAME:
+            raise errors.UserError(
+                f"{path} names a class {name[:MAX_NAME]!r}; a name is one line of at "
+                f"most {MAX_NAME} characters, without control characters"
+            )
     palette = facts.get("palette")
     if palette is not None and not _is_palette(palette, len(names)):
         raise errors.UserError(
@@ -55,7 +64,7 @@ def _read_json(path: pathlib.Path) -> dict:
         raise errors.UserError(
             f'{path}: "map" must be {{"raw": class, ...}}, "ignore" [raw, ...]'
         )
-    raw = [int(key) if key.isdecimal() else -1 for key in train]
+    raw = [int(key) if re.fullmatch("[0-9]{1,3}", key) else -1 for key in train]
     if not _in_range([*raw, *ignored], 256):
         raise errors.UserError(f"{path}: raw values must be in 0..255")
     if not _in_range(train.values(), len(names)):
@@ -108,5 +117,6 @@ def files_by_stem(
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:
                 raise errors.UserError(f"{files[path.stem]} and {path} share a name")
+            layouts.check_name(path.name)
             files[path.stem] = path
     return files

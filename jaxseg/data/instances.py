@@ -15,12 +15,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg import errors
-from jaxseg.data import archives, layouts
+from jaxseg.data import archives, layouts, sources
 
 # COCO's categories for VOC's classes 1..20.
 CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 _CLASS_OF = {category: index for index, category in enumerate(CATEGORIES, 1)}
 _SEVERAL = 255
+MAX_STEPS = 2**24  # pixels along a polygon, at the most; pycocotools keeps all of them
 
 
 class Objects(NamedTuple):
@@ -30,7 +31,7 @@ class Objects(NamedTuple):
     content: bytes  # JSON: {"size": [height, width], "objects": [[class, outline], ..]}
 
     def __str__(self) -> str:
-        return f"the objects of {self.image}"
+        return f"the objects of {errors.one_line(self.image)}"
 
     def read_bytes(self) -> bytes:
         """The JSON."""
@@ -65,8 +66,8 @@ def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
     Raises UserError for outlines that are no polygons and no run lengths.
     """
-    listed = json.loads(file.read_bytes())
-    height, width = listed["size"]
+    listed = json.loads(archives.read(file))
+    height, width = _size(listed["size"], file)
     label = np.zeros((height, width), np.uint8)
     covered = np.zeros((height, width), np.uint8)
     for index, outline in listed["objects"]:
@@ -82,20 +83,47 @@ def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     return label
 
 
+def _size(size: Any, file: archives.File) -> tuple[int, int]:
+    height, width = size
+    if type(height) is not int or type(width) is not int or min(size) < 1:
+        raise errors.UserError(f"{file}: the image's size {size} is no size")
+    if height * width > sources.MAX_PIXELS:
+        raise errors.UserError(
+            f"{file}: an image of {height}x{width}, more than {sources.MAX_PIXELS} "
+            "pixels, is not read"
+        )
+    return height, width
+
+
 def _fill(outline: Any, height: int, width: int) -> np.ndarray:
     """Bool [height width] of polygons, or of run lengths, plain or compressed."""
     masks = _mask_module()
-    if not (isinstance(outline, dict) and isinstance(outline["counts"], str)):
+    # pycocotools is C that trusts what it is given: sizes, and places far outside.
+    if isinstance(outline, dict):
+        if outline["size"] != [height, width]:
+            raise ValueError("of another size")
+        runs = outline["counts"]
+        if not isinstance(runs, str):
+            if not all(type(n) is int and n >= 0 for n in runs):
+                raise ValueError("run lengths that are no counts")
+            if sum(runs) != height * width:
+                raise ValueError("run lengths of another size")
+            outline = masks.frPyObjects(outline, height, width)
+    else:
+        far = 2 * max(height, width)
+        for polygon in outline:
+            if not all(type(n) in (int, float) and -far <= n <= far for n in polygon):
+                raise ValueError("places far outside the image")
+            if len(polygon) * far > MAX_STEPS:
+                raise ValueError("an outline that never ends")
         outline = masks.frPyObjects(outline, height, width)
     mask = masks.decode(outline)
-    if mask.shape[:2] != (height, width):
-        raise ValueError("of another size")
     return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
 
 
 def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(archives.read(file))
         objects, areas = collections.defaultdict(list), collections.Counter()
         for each in content["annotations"]:
             if index := _CLASS_OF.get(each["category_id"]):
@@ -108,7 +136,10 @@ def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:
             for image in content["images"]
             if min_area is None or areas[image["id"]] > min_area
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError),
+        *(RecursionError, OverflowError),
+    ) as error:
         raise errors.UserError(
             f"{file} is no list of COCO's objects ({type(error).__name__}: {error}); "
             "download it again"

@@ -6,6 +6,7 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 
 import dataclasses
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -16,6 +17,11 @@ from PIL import Image, ImageOps
 
 from jaxseg import errors
 from jaxseg.data import archives, synthetic
+
+# What Pillow may read. Others of its readers are rarely tried by anyone, and that of
+# EPS starts another program.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+MAX_PIXELS = 2**27  # 11585x11585: 384 MiB in RGB
 
 
 class Example(TypedDict):
@@ -107,14 +113,27 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
 
 def decode(file: archives.File) -> Image.Image:
-    """An image file as Pillow has it. Raises UserError if it is missing or damaged."""
+    """An image file as Pillow has it.
+
+    Raises UserError if it is missing, damaged, of more than `MAX_PIXELS` pixels or in
+    none of `FORMATS`.
+    """
     try:
-        picture = Image.open(io.BytesIO(file.read_bytes()))
+        content = io.BytesIO(archives.read(file))
+        picture = Image.open(content, formats=FORMATS)  # reads the header alone
+        if math.prod(picture.size) > MAX_PIXELS:
+            raise errors.UserError(
+                f"{file} is {picture.height}x{picture.width} (height x width); images "
+                f"of more than {MAX_PIXELS} pixels are not read, cut it into parts"
+            )
         picture.load()
+        picture.getexif()  # which is damaged, or is kept by Pillow from here on
+    except errors.UserError:
+        raise
     except FileNotFoundError as error:
         raise errors.UserError(f"{file} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace("\n", " ")
+    except Exception as error:  # Pillow's readers stumble in many ways
+        reason = errors.one_line(str(error)) or type(error).__name__
         raise errors.UserError(
             f"{file} cannot be read as an image ({reason}); replace or remove it"
         ) from error

@@ -25,6 +25,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 MAX_COMPRESSION = 16
 # An expanded tensor (stride 0) declares more than the file holds: up to this is fine.
 MAX_EXPANDED_BYTES = 2**24
+MAX_TOLD = 1000  # characters: names inside a file are its author's
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 
 _FOREIGN = {
@@ -56,23 +57,21 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if not tensors:
             raise torch_names.Refusal("holds no tensors; expected a network's weights")
     except torch_names.Refusal as error:
-        raise errors.UserError(_one_line(f"{path}: {error}")) from None
+        raise errors.UserError(_told(f"{path}: {error}")) from None
     except OSError as error:
         reason = f"cannot read ({error.strerror or error}); expected a weights file"
-        raise errors.UserError(_one_line(f"{path}: {reason}, check the path")) from None
+        raise errors.UserError(_told(f"{path}: {reason}, check the path")) from None
     except Exception as error:  # a parser given damaged bytes may raise anything
         reason = f"damaged or not a weights file ({type(error).__name__}: {error})"
         remedy = "expected tensors by name; download or save it again"
-        raise errors.UserError(_one_line(f"{path}: {reason}; {remedy}")) from None
+        raise errors.UserError(_told(f"{path}: {reason}; {remedy}")) from None
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): array for name, array in tensors.items()}
     return tensors
 
 
-def _one_line(message: str) -> str:
-    # Names inside a file are its author's: no control characters reach the terminal.
-    line = " ".join(message.split())
-    return "".join(c if c.isprintable() else "?" for c in line[:1000])
+def _told(message: str) -> str:
+    return errors.one_line(message[:MAX_TOLD])
 
 
 def _check_kind(path: pathlib.Path) -> bytes:
@@ -97,6 +96,12 @@ def _check_kind(path: pathlib.Path) -> bytes:
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
+        for info in archive.infolist():  # the others are unpacked without a bound
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise torch_names.Refusal(
+                    f"is packed by method {info.compress_type}, which torch.save never "
+                    f"uses; {torch_names.REMEDY}"
+                )
         limit = MAX_COMPRESSION * path.stat().st_size
         if sum(sizes.values()) > limit:
             raise torch_names.Refusal(
