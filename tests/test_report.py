@@ -84,9 +84,13 @@ def test_a_fresh_run_drops_all_rows(tmp_path):
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(errors.UserError, match=r"metrics\.jsonl:2 is not JSON"):
-        report.MetricWriter(tmp_path, resume_step=3)
+    good = '{"step": 1, "split": "train", "loss": null}'
+    foreign = ('{"st', "[]", '{"step": "1", "split": "train"}', '{"step": 1}', "[" * 9999)
+    values = ('"<b>"', "NaN", "1e999", "9" * 400, "[1]", "true")
+    for bad in (*foreign, *(good.replace("null", value) for value in values)):
+        (tmp_path / "metrics.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
+        with pytest.raises(errors.UserError, match=r"metrics\.jsonl:2 is no row of"):
+            report.MetricWriter(tmp_path, resume_step=3)
 
 
 def test_result_is_valid_json(tmp_path, result):

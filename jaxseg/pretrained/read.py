@@ -26,6 +26,7 @@ MAX_COMPRESSION = 16
 # An expanded tensor (stride 0) declares more than the file holds: up to this is fine.
 MAX_EXPANDED_BYTES = 2**24
 MAX_TOLD = 1000  # characters: names inside a file are its author's
+FEW_OPCODES, MANY_OPCODES = 20_000, 200_000  # of a legacy file's shorter pickles
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 
 _FOREIGN = {
@@ -132,15 +133,16 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     stream = io.BytesIO(data)
-    if pickles.load(stream)[0] != LEGACY_MAGIC:
+    magic, _ = pickles.load(stream, limit=FEW_OPCODES)
+    if magic != LEGACY_MAGIC:
         raise torch_names.Refusal(
             f"is not written by torch.save; {torch_names.REMEDY}, or use .safetensors"
         )
-    _protocol, _ = pickles.load(stream)
-    system, _ = pickles.load(stream)
+    _protocol, _ = pickles.load(stream, limit=FEW_OPCODES)
+    system, _ = pickles.load(stream, limit=FEW_OPCODES)
     _check_byte_order(system["little_endian"])
     value, storages = pickles.load(stream)
-    keys, _ = pickles.load(stream)
+    keys, _ = pickles.load(stream, limit=MANY_OPCODES)
     places = _legacy_places(stream, keys, storages, len(data))
     return _arrays(value, lambda key: data[places[key]])
 
