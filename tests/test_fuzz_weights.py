@@ -28,7 +28,7 @@ def read_mutated(kind, seeds, folder):
     done = {"read": 0, "refused": 0}
     for seed in seeds:
         path.write_bytes(make(np.random.default_rng([seed, len(suffix)]), pieces))
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             tensors = read.read_weights(path)
         except errors.UserError as error:
@@ -38,7 +38,7 @@ def read_mutated(kind, seeds, folder):
             sums = [np.asarray(each, np.float64).sum() for each in tensors.values()]
             assert sums, f"seed {seed}"
             done["read"] += 1
-        assert time.perf_counter() - begin < SECONDS, f"seed {seed}"
+        assert time.process_time() - begin < SECONDS, f"seed {seed}"
         assert not witness.exists(), f"seed {seed} ran code"
     return done
 

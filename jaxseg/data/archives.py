@@ -30,6 +30,7 @@ _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
     *(OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError),
+    LookupError,  # of a zip file with an empty name
     NotImplementedError,  # of a zip file that wants a later version of the format
 )
 
