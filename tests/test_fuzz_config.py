@@ -23,7 +23,16 @@ from jaxseg.models import build, names
 COUNT = 2000
 SECONDS, GIB = 5, 2**30
 HOSTILE = (
-    *(None, True, False, "", "\0", "\x1b[31m\n", "__import__('os').abort()", "x" * 10**5),
+    *(
+        None,
+        True,
+        False,
+        "",
+        "\0",
+        "\x1b[31m\n",
+        "__import__('os').abort()",
+        "x" * 10**5,
+    ),
     *(0, -1, 1, 2, 3, 2**31 - 1, 2**31, 2**63, -(2**63), 10**30, 10**400, -(10**400)),
     *(0.0, -0.0, 1e-300, 0.1, 0.9, 1.5, 1e300, 1e39, math.nan, math.inf, -math.inf),
     *((), (1,), (1, 2), (2, 1), (0, 0), (-1, 5), (1e300, 1e300), (1, 2, 3), ("a", "b")),

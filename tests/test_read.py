@@ -13,6 +13,7 @@ from torch_files import DATA, STORAGES, emit, tensor, write_legacy, write_zip
 from jaxseg import errors
 from jaxseg.pretrained import read
 
+
 @pytest.fixture(params=[write_zip, write_legacy])
 def write(request, tmp_path):
     return lambda value, **more: request.param(tmp_path / "w.pth", value, **more)
@@ -242,3 +243,10 @@ def test_safetensors(tmp_path):
     for size in range(len(data)):
         path.write_bytes(data[:size])
         refusal(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_in_a_way_that_has_no_bound(tmp_path, method):
+    """700 bytes of bzip2 unpack to 768 MiB, whatever size the archive declares."""
+    path = write_zip(tmp_path / "a.pth", {"a": tensor((12,), (1,))}, compression=method)
+    assert f"is packed by method {method}" in refusal(path)

@@ -144,9 +144,10 @@ def read(file: File, *, limit: int = MAX_BYTES) -> bytes:
     else:
         # A pipe or device in a data set's folder: opened without waiting, not read.
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+            found = os.fstat(f.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise errors.UserError(f"{file} is no regular file; remove it")
-            content = f.read(limit + 1)
+            content = f.read(min(found.st_size, limit) + 1)
     if len(content) > limit:
         raise errors.UserError(
             f"{file} has more than {limit} bytes, which are not read; is it the right "

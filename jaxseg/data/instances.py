@@ -98,27 +98,49 @@ def _size(size: Any, file: archives.File) -> tuple[int, int]:
 def _fill(outline: Any, height: int, width: int) -> np.ndarray:
     """Bool [height width] of polygons, or of run lengths, plain or compressed."""
     masks = _mask_module()
-    # pycocotools is C that trusts what it is given: sizes, and places far outside.
+    # It is C that trusts what it is given: sizes, lengths, and places far outside.
     if isinstance(outline, dict):
-        if outline["size"] != [height, width]:
-            raise ValueError("of another size")
-        runs = outline["counts"]
-        if not isinstance(runs, str):
-            if not all(type(n) is int and n >= 0 for n in runs):
-                raise ValueError("run lengths that are no counts")
-            if sum(runs) != height * width:
-                raise ValueError("run lengths of another size")
-            outline = masks.frPyObjects(outline, height, width)
+        runs = _checked_runs(outline["counts"], height * width)
+        outline = {"counts": runs, "size": [height, width]}
     else:
-        far = 2 * max(height, width)
-        for polygon in outline:
-            if not all(type(n) in (int, float) and -far <= n <= far for n in polygon):
-                raise ValueError("places far outside the image")
-            if len(polygon) * far > MAX_STEPS:
-                raise ValueError("an outline that never ends")
-        outline = masks.frPyObjects(outline, height, width)
-    mask = masks.decode(outline)
+        _check_polygons(outline, far=2 * max(height, width))
+    mask = masks.decode(masks.frPyObjects(outline, height, width))
     return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
+
+
+def _checked_runs(counts: Any, pixels: int) -> list[int]:
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != pixels:
+        raise ValueError("run lengths of another image")
+    return runs
+
+
+def _unpacked(text: str) -> list[int]:
+    """The lengths of COCO's compressed form: digits of 5 bits, the lowest first.
+
+    From the fourth on, a length is told by its difference to the last but one.
+    """
+    runs, value, shift = [], 0, 0
+    for digit in (ord(letter) - 48 for letter in text):
+        if not 0 <= digit < 64 or shift > 60:
+            raise ValueError("no compressed run lengths")
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:  # the last of a number, with its sign
+            value -= (digit & 16) << shift - 4
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that are cut off")
+    return runs
+
+
+def _check_polygons(polygons: Any, *, far: int) -> None:
+    for polygon in polygons:
+        if not all(type(n) in (int, float) and -far <= n <= far for n in polygon):
+            raise ValueError("places far outside the image")
+        if len(polygon) * far > MAX_STEPS:
+            raise ValueError("an outline that never ends")
 
 
 def _read_json(file: archives.File, min_area: int | None) -> dict[str, Objects]:
