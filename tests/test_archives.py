@@ -285,14 +285,14 @@ def test_a_tar_archive_that_leads_back(tmp_path):
     """A negative size would have it listed for ever."""
     path = write_tar(tmp_path / "a.tar", {"a": b"x" * 600, "b": b"y"})
     data = bytearray(path.read_bytes())
-    for kind in (b"0", b"5"):  # a file, a folder
+    for kind, size in ((b"0", -512), (b"S", -512), (b"0", -2048)):  # S: a sparse file
         header = data[1536:2048]
         header[156:157], header[148:156] = kind, b" " * 8
-        header[124:136] = b"\xff" * 10 + struct.pack(">h", -2048)
+        header[124:136] = b"\xff" * 10 + struct.pack(">h", size)
         header[148:156] = b"%06o\0 " % sum(header)
         path.write_bytes(data[:1536] + header + data[2048:])
         message = refuse(archives.members, path)
-        assert message.startswith((f"{path} cannot be read", f"{path} holds 'a' twice"))
+        assert "(a member begins before the one before it)" in message
 
 
 @pytest.mark.parametrize("name", ["\x1b[31ma", "a\u202egnp.exe", "a\u2028b", "a\x9bb"])

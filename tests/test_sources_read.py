@@ -1,18 +1,21 @@
 """Image and label files: what is read, and what is refused."""
 
+import collections
 import contextlib
+import io
 import struct
 import subprocess
 import tracemalloc
 import warnings
 import zlib
 
+import mutations
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import sources
+from jaxseg.data import archives, sources
 
 SIZE = (6, 9)  # height, width
 
@@ -199,6 +202,60 @@ def test_texts_and_profiles_do_not_inflate(tmp_path):
             sources.read_indices(path)
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
         tracemalloc.stop()
+
+
+FORMATS = {
+    "JPEG": ({}, {"progressive": True}),
+    "PNG": ({}, {"optimize": True}),
+    "TIFF": ({}, {"compression": "tiff_lzw"}, {"compression": "jpeg"}),
+    **dict.fromkeys(("BMP", "GIF", "PPM", "WEBP"), ({},)),
+}
+
+
+def whole_images():
+    """Small files of all formats, some with an orientation."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 33, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x112], exif[0x10E] = 6, "a description"
+    for kind, options in FORMATS.items():
+        for option in options:
+            buffer = io.BytesIO()
+            extra = {"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}
+            Image.fromarray(pixels).save(buffer, kind, **option, **extra)
+            yield buffer.getvalue()
+    for mode in ("L", "P"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[..., 0]).convert(mode).save(buffer, "PNG")
+        yield buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged EXIF
+@pytest.mark.parametrize("count", [50, pytest.param(2000, marks=pytest.mark.slow)])
+def test_mutated_files_are_read_or_refused(count):
+    rng, done = np.random.default_rng(0), collections.Counter()
+    for whole in whole_images():
+        for _ in range(count):
+            content = mutations.change_bytes(rng, whole, donor=whole)
+            if whole.startswith(b"\x89PNG") and rng.integers(2):
+                content = with_right_checksums(content)
+            file = archives.InMemory("a", content)
+            for read in (sources.read_image, sources.read_indices):
+                try:
+                    read(file)
+                    done["read"] += 1
+                except errors.UserError:
+                    done["refused"] += 1
+    assert min(done["read"], done["refused"]) > count, done
+
+
+def with_right_checksums(content):
+    """A PNG file whose chunks pass their first check, as far as they can be told."""
+    parts, place = [content[:8]], 8
+    while place + 12 <= len(content):
+        end = place + 8 + struct.unpack_from(">I", content, place)[0]
+        parts.append(chunk(content[place + 4 : place + 8], content[place + 8 : end]))
+        place = end + 4
+    return b"".join(parts)
 
 
 def test_no_program_is_started_for_an_image(tmp_path, monkeypatch, rgb):

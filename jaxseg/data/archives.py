@@ -210,8 +210,8 @@ def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
     end = -1
     with tarfile.open(path, "r:") as archive:
         for info in archive:
-            if info.offset_data <= end:  # a negative size would lead back, for ever
-                raise tarfile.ReadError("its members overlap")
+            if info.offset_data <= end or info.size < 0:  # would lead back, for ever
+                raise tarfile.ReadError("a member begins before the one before it")
             end = info.offset_data
             if info.isfile() and not info.issparse():
                 yield Tarred(path, info.name, info.offset_data, info.size)
@@ -220,12 +220,18 @@ def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
 def _checked_name(member: Zipped | Tarred) -> str:
     parts = member.name.replace("\\", "/").split("/")
     climbs = ".." in parts or not parts[0] or ":" in parts[0]
-    if climbs or not errors.is_plain(member.name):
+    if climbs or not is_plain_name(member.name):
         raise errors.UserError(
             f"{member.archive} holds {member.name!r}, which names no file inside it; "
             "it is no official archive, download it again"
         )
     return posixpath.normpath(member.name)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file's name can be shown on a terminal and steers nothing there."""
+    # What is no UTF-8 in it is no control: such old names are shown by codes.
+    return errors.is_plain(name.encode(errors="replace").decode())
 
 
 def _check_size(member: Zipped | Tarred, size: int) -> None:

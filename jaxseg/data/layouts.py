@@ -104,8 +104,7 @@ def find(root: pathlib.Path, files: Glob, address: str) -> Found:
 
 def check_name(name: str) -> None:
     """Raises UserError if a file's name could steer a terminal that shows it."""
-    # What is no UTF-8 is no control: it shows as a question mark or a code.
-    if not errors.is_plain(name.encode(errors="replace").decode()):
+    if not archives.is_plain_name(name):
         raise errors.UserError(
             f"the file {name!r} has control characters in its name; rename it, or do "
             "not trust where it comes from"

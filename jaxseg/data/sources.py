@@ -13,7 +13,7 @@ from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from jaxseg import errors
 from jaxseg.data import archives, synthetic
@@ -22,6 +22,17 @@ from jaxseg.data import archives, synthetic
 # EPS starts another program.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
 MAX_PIXELS = 2**27  # 11585x11585: 384 MiB in RGB
+# EXIF's orientations. ImageOps.exif_transpose would also write all of the EXIF data
+# anew, and fail where some of it is ill-formed.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Example(TypedDict):
@@ -89,7 +100,9 @@ def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises UserError for a file that is missing, damaged, or no 8-bit image.
     """
-    picture = ImageOps.exif_transpose(decode(file))
+    picture = decode(file)
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    picture = picture if turn is None else picture.transpose(turn)
     if picture.mode.startswith(("I", "F")):
         raise errors.UserError(
             f"{file} has mode {picture.mode}, more than 8 bits a channel; convert it "
