@@ -61,10 +61,6 @@ def _has_type(value: Any, expected: Any) -> bool:
 def _check_rules(name: str, value: Any, rules: typing.Mapping[str, Any]) -> None:
     if value is None:
         return
-    if isinstance(value, int) and not -(2**31) <= value < 2**31:
-        raise errors.UserError(f"{name}={value} does not fit into 32 bits")
-    if isinstance(value, str) and "\0" in value:
-        raise errors.UserError(f"{name}={value!r} has a character that no name has")
     if "choices" in rules and value not in rules["choices"]:
         known = [str(choice) for choice in rules["choices"]]
         near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
@@ -78,6 +74,10 @@ def _check_rules(name: str, value: Any, rules: typing.Mapping[str, Any]) -> None
         raise errors.UserError(f"{name}={value} must be greater than {rules['above']}")
     if "high" in rules and value > rules["high"]:
         raise errors.UserError(f"{name}={value} must be at most {rules['high']}")
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise errors.UserError(f"{name}={value} does not fit into 32 bits")
+    if isinstance(value, str) and "\0" in value:
+        raise errors.UserError(f"{name}={value!r} has a character that no name has")
 
 
 def _check_optim(config: config_lib.Config) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -206,3 +207,12 @@ def test_file_names_are_one_plain_line(root, name):
 def test_hostile_classes(root, text, told):
     (root / "classes.json").write_text(text)
     assert told in refuse(open_folder, root)
+
+
+def test_what_is_no_file_is_told_at_once(root):
+    os.mkfifo(root / "train/images/d.png")
+    told = f"{root / 'train/images/d.png'} is no regular file; remove it"
+    assert refuse_split(root) == told
+    (root / "train/images/d.png").unlink()
+    (root / "train/images/d.png").symlink_to("/dev/zero")
+    assert refuse_split(root) == told

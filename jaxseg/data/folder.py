@@ -1,6 +1,7 @@
 """The folder data set: ROOT/SPLIT/{images,labels} and ROOT/classes.json."""
 
 import json
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -113,10 +114,13 @@ def files_by_stem(
     if not folder.is_dir():
         raise errors.UserError(f"{folder} is not a folder")
     files: dict[str, pathlib.Path] = {}
-    for path in sorted(folder.iterdir()):
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = folder / entry.name
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:
                 raise errors.UserError(f"{files[path.stem]} and {path} share a name")
             layouts.check_name(path.name)
+            if not entry.is_file():
+                raise errors.UserError(f"{path} is no regular file; remove it")
             files[path.stem] = path
     return files

@@ -10,11 +10,12 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
+Order = Literal["<", ">"]  # of bytes, as struct has it
 MAX_BYTES = 2**26  # of a variable unpacked; a label of 512x512 has 0.5 MiB
 
 # Codes of the format: of stored elements, and of classes of arrays.
@@ -49,7 +50,8 @@ def read(
 
     Integers alone. Raises ValueError or struct.error if there is none.
     """
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+    orders: dict[bytes, Order] = {b"IM": "<", b"MI": ">"}
+    order = orders.get(content[126:128])
     if order is None or len(content) < 128:
         raise ValueError("no MATLAB file of version 5")
     for code, body in _elements(memoryview(content)[128:], order):
@@ -63,7 +65,7 @@ def read(
     raise ValueError(f"no variable {variable!r}")
 
 
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+def _elements(data: memoryview, order: Order) -> Iterator[tuple[int, memoryview]]:
     """(code, bytes) of one element after the other; up to 4 bytes lie in its tag."""
     while len(data):
         code, size = struct.unpack_from(f"{order}II", data)
@@ -90,7 +92,7 @@ def _unpacked(body: memoryview) -> memoryview:
     return memoryview(data)
 
 
-def _matrix(code: int, body: memoryview, order: str) -> _Matrix:
+def _matrix(code: int, body: memoryview, order: Order) -> _Matrix:
     rest = _elements(body, order)
     parts = list(itertools.islice(rest, 3))
     if code != _MATRIX or [part[0] for part in parts] != [_UINT32, _INT32, _INT8]:
@@ -104,7 +106,7 @@ def _matrix(code: int, body: memoryview, order: str) -> _Matrix:
     )
 
 
-def _field(matrix: _Matrix, field: str, order: str) -> _Matrix:
+def _field(matrix: _Matrix, field: str, order: Order) -> _Matrix:
     if matrix.kind != _STRUCT or math.prod(matrix.shape) != 1:
         raise ValueError(f"{matrix.name!r} is no struct of one element")
     (_, length), (_, names) = itertools.islice(matrix.rest, 2)
@@ -120,7 +122,7 @@ def _field(matrix: _Matrix, field: str, order: str) -> _Matrix:
     raise ValueError(f"no field {field!r}")
 
 
-def _array(matrix: _Matrix, order: str) -> np.ndarray:
+def _array(matrix: _Matrix, order: Order) -> np.ndarray:
     """The values, which may be stored in fewer bits than they have."""
     if matrix.kind not in _CLASSES or len(matrix.shape) != 2 or min(matrix.shape) < 0:
         raise ValueError("no array of two dimensions of integers")

@@ -45,7 +45,7 @@ class Prepared:
         tfds = import_tfds()
         self.path = _find(pathlib.Path(data.root), data.tfds_name)
         with _told_as(str(self.path)):
-            _check_features(json.loads((self.path / FEATURES).read_text()))
+            _check_features(json.loads(archives.read(self.path / FEATURES)))
             self.builder = tfds.builder_from_directory(self.path)
         self.images = {  # how many channels each of the features has
             key: feature.shape[-1]
@@ -105,7 +105,7 @@ class Prepared:
             return folder.read_classes(pathlib.Path(path))
         metadata = self.path / METADATA
         with _told_as(str(metadata)):
-            ours = metadata.exists() and "names" in json.loads(metadata.read_text())
+            ours = metadata.exists() and "names" in json.loads(archives.read(metadata))
         if ours:
             return folder.read_classes(metadata)
         if self.builder.info.name in known:

@@ -101,7 +101,7 @@ def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
     Raises UserError for a file that is missing, damaged, or no 8-bit image.
     """
     picture = decode(file)
-    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     picture = picture if turn is None else picture.transpose(turn)
     if picture.mode.startswith(("I", "F")):
         raise errors.UserError(

@@ -26,6 +26,8 @@ MAX_COMPRESSION = 16
 # An expanded tensor (stride 0) declares more than the file holds: up to this is fine.
 MAX_EXPANDED_BYTES = 2**24
 MAX_TOLD = 1000  # characters: names inside a file are its author's
+# Of .safetensors; each byte takes up to 14 bytes of memory. 30,000 tensors need 4 MiB.
+MAX_HEADER_BYTES = 2**24
 FEW_OPCODES, MANY_OPCODES = 20_000, 200_000  # of a legacy file's shorter pickles
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 
@@ -49,6 +51,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         start = _check_kind(path)
         if path.suffix.lower() == ".safetensors":
+            _check_header(start)
             # bfloat16 is known to NumPy since `torch_names` imported ml_dtypes.
             tensors = safetensors.numpy.load_file(path)
         elif start.startswith(b"PK"):
@@ -92,6 +95,15 @@ def _check_kind(path: pathlib.Path) -> bytes:
             f"has the suffix {path.suffix!r}; expected one of {', '.join(SUFFIXES)}"
         )
     return start
+
+
+def _check_header(start: bytes) -> None:
+    """Raises ValueError for names and shapes that would take more than the tensors."""
+    size = int.from_bytes(start[:8], "little")
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(
+            f"a header of {size} bytes, expected {MAX_HEADER_BYTES} at most"
+        )
 
 
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
