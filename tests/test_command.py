@@ -1,5 +1,6 @@
 """Flags that a hostile script could hand over, and what the terminal gets to see."""
 
+import pathlib
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ from absl import flags
 
 from jaxseg import command, errors
 
-RECIPE = "configs/quickstart.py"
+RECIPE = pathlib.Path(__file__).parents[1] / "configs/quickstart.py"
 FIELDS = (
     *("data.crop", "data.mix", "data.root", "optim.lr", "train.steps", "freeze_bn"),
     *("model.dropout", "model.atrous_rates", "optim", "freeze", "none", "data.crop[0]"),
