@@ -16,7 +16,8 @@ from jaxseg import errors, validate, xla
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a .py file.")
 
 _BAD_FLAGS = (
-    *(flags.Error, errors.UserError, AttributeError, KeyError, OSError, TypeError),
+    *(flags.Error, errors.UserError, AttributeError, LookupError, OSError, TypeError),
+    *(MemoryError, RecursionError),  # of Python's parser, for a value nested too deep
 )
 _AUTO_WORKERS = {"--config.data.workers=auto": "--config.data.workers=-1"}
 
@@ -60,7 +61,8 @@ def _run(program: Callable[[], object]) -> int:
 
 
 def _tell(error: str) -> int:
-    print(f"error: {' '.join(error.split())}", file=sys.stderr, flush=True)
+    # Names in it may come from files of others.
+    print(f"error: {errors.one_line(error)}", file=sys.stderr, flush=True)
     return 1
 
 

@@ -192,5 +192,5 @@ class _Watch:
 
 def _end(reason: str) -> NoReturn:
     """Ends the process at once: others hang in what they compute together."""
-    print(f"error: {' '.join(reason.split())}", file=sys.stderr, flush=True)
+    print(f"error: {errors.one_line(reason)}", file=sys.stderr, flush=True)
     os._exit(1)

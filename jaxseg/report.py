@@ -7,6 +7,7 @@ import json
 import math
 import numbers
 import pathlib
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Literal, SupportsFloat
@@ -88,15 +89,32 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            rows.append(_checked_row(json.loads(line)))
+        except (ValueError, RecursionError) as error:
             # The last line may be the trace of a run that died while writing it.
             if number < len(lines):
                 raise errors.UserError(
-                    f"{path}:{number} is not JSON: {line[:40]!r}; "
+                    f"{path}:{number} is no row of metrics: {line[:40]!r}; "
                     "remove the line, or the file to start its history anew"
                 ) from error
     return rows
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    """The row, if it is one that `MetricWriter` writes; else raises ValueError."""
+    names = {"step": int, "split": str}
+    if not isinstance(row, dict) or any(
+        type(row.get(k)) is not t for k, t in names.items()
+    ):
+        raise ValueError("without step or split")
+    values = [value for name, value in row.items() if name != "split"]
+    if any(value is not None and not _is_number(value) for value in values):
+        raise ValueError("a value that is no number")
+    return row
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def finite(value: Any) -> Any:
@@ -132,7 +150,9 @@ def result_table(result: Mapping[str, Any]) -> rich.table.Table:
     for name, scores in result["per_class"].items():
         cells = [score(scores[key]) for key in SCORES]
         # Text, as a plain string in brackets would be taken for markup.
-        table.add_row(rich.text.Text(name), *cells, f"{scores['pixels']:,}")
+        table.add_row(
+            rich.text.Text(errors.one_line(name)), *cells, f"{scores['pixels']:,}"
+        )
     return table
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from jaxseg import config as config_lib
 from jaxseg import errors
 
+_LARGEST_FLOAT = 3.4e38  # of float32, in which JAX computes
+
 
 def validate(config: config_lib.Config) -> None:
     """Raises UserError for the first setting that cannot work, naming it."""
@@ -52,7 +54,7 @@ def _has_type(value: Any, expected: Any) -> bool:
         return len(value) == len(items) and all(map(_has_type, value, items))
     if expected is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and math.isfinite(value)
+        return number and abs(value) <= _LARGEST_FLOAT  # which NaN is not either
     return type(value) is expected
 
 
@@ -72,6 +74,10 @@ def _check_rules(name: str, value: Any, rules: typing.Mapping[str, Any]) -> None
         raise errors.UserError(f"{name}={value} must be greater than {rules['above']}")
     if "high" in rules and value > rules["high"]:
         raise errors.UserError(f"{name}={value} must be at most {rules['high']}")
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise errors.UserError(f"{name}={value} does not fit into 32 bits")
+    if isinstance(value, str) and "\0" in value:
+        raise errors.UserError(f"{name}={value!r} has a character that no name has")
 
 
 def _check_optim(config: config_lib.Config) -> None:

@@ -14,15 +14,8 @@ from jaxseg.data import datasets
 
 # What may differ when a run goes on: it changes nothing of what is trained.
 _FREE_IN_TRAINING = (
-    *(
-        "train.log_every",
-        "train.nonfinite",
-        "sharding.*",
-        "eval.*",
-        "checkpoint.*",
-        "export.*",
-        "pretrained.*",
-    ),
+    *("train.log_every", "train.nonfinite", "sharding.*", "eval.*", "checkpoint.*"),
+    *("export.*", "pretrained.*"),
     *("data.root", "data.workers", "data.timeout", "data.check_first"),
 )
 # What must not differ when a trained model is used: no array's shape tells of these.
@@ -101,14 +94,20 @@ def _differences(
     """{name: (value in the workdir's config.json, value in the config)}."""
     path = workdir / "config.json"
     try:
-        saved = config_lib.flatten(json.loads(path.read_text()))
+        saved = config_lib.flatten(_settings(json.loads(path.read_text())))
     except FileNotFoundError as error:
         raise errors.UserError(f"{workdir} holds no run; train there first") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise errors.UserError(f"{path} cannot be read: {error}") from error
     # A file of an earlier version lacks what was added since, at its default.
     old, new = _as_saved(config_lib.Config()) | saved, _as_saved(config)
     return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def _settings(found: object) -> dict[str, object]:
+    if not isinstance(found, dict):
+        raise ValueError("it holds no settings")
+    return found
 
 
 def _as_saved(config: config_lib.Config) -> dict[str, object]:

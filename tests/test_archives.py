@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -269,3 +270,55 @@ def test_500_damaged_archives(tmp_path, kind):
     assert right > 300
     if kind == "zip":
         assert not wrong
+
+
+def test_a_member_that_unpacks_to_far_more(tmp_path):
+    """Within the bytes that may be read at all, and with a size that is true."""
+    write_zip(tmp_path / "a.zip", {"a": bytes(2 * 1024**2), "b": bytes(1024**2)})
+    members = archives.members(tmp_path / "a.zip")
+    told = refuse(members["a"].read_bytes)
+    assert f"unpacks {members['a'].stored} bytes to 2097152, more than 100" in told
+    assert len(members["b"].read_bytes()) == 1024**2  # small enough to be harmless
+
+
+def test_a_tar_archive_that_leads_back(tmp_path):
+    """A negative size would have it listed for ever."""
+    path = write_tar(tmp_path / "a.tar", {"a": b"x" * 600, "b": b"y"})
+    data = bytearray(path.read_bytes())
+    for kind, size in ((b"0", -512), (b"S", -512), (b"0", -2048)):  # S: a sparse file
+        header = data[1536:2048]
+        header[156:157], header[148:156] = kind, b" " * 8
+        header[124:136] = b"\xff" * 10 + struct.pack(">h", size)
+        header[148:156] = b"%06o\0 " % sum(header)
+        path.write_bytes(data[:1536] + header + data[2048:])
+        message = refuse(archives.members, path)
+        assert "(a member begins before the one before it)" in message
+
+
+@pytest.mark.parametrize("name", ["\x1b[31ma", "a\u202egnp.exe", "a\u2028b", "a\x9bb"])
+@pytest.mark.parametrize("kind", WRITE)
+def test_names_that_would_steer_a_terminal(tmp_path, kind, name):
+    path = WRITE[kind](tmp_path / f"a.{kind}", {name: b"x"})
+    message = refuse(archives.members, path)
+    assert repr(name) in message
+    assert errors.is_plain(message)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        message = refuse(archives.read, tmp_path / name)
+        assert message == f"{tmp_path / name} is no regular file; remove it"
+    with pytest.raises(FileNotFoundError):
+        archives.read(tmp_path / "none")
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a terabyte of nothing
+    message = refuse(lambda: archives.read(path, limit=100))
+    assert message.startswith(f"{path} has more than 100 bytes")
+    path.write_bytes(b"x" * 100)
+    assert archives.read(path, limit=100) == b"x" * 100

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -170,3 +171,48 @@ def test_mixed(root, tmp_path_factory):
     (other / "classes.json").write_text(json.dumps(facts))
     message = refuse(datasets.open_dataset, data, ignore=255)
     assert f"config.data.mix: {other} has other classes than {root}" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\x1b[31mroad", "a\nb", "a\u202eb", "\ud800", "x" * 201],
+)
+def test_class_names_are_one_plain_line(root, name):
+    write_classes(root, FACTS | {"names": [name, "b", "c"]})
+    message = refuse(open_folder, root)
+    assert message.startswith(f"{root / 'classes.json'} names a class '")
+    assert errors.is_plain(message)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m.png", "a\nb.png", "a\u202eb.png"])
+def test_file_names_are_one_plain_line(root, name):
+    write_image(root / "train/images" / name)
+    message = refuse_split(root)
+    assert message.startswith(f"the file {name!r} has control characters")
+    assert errors.is_plain(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 10**5, "is not valid JSON"),
+        ("9" * 5000, "is not valid JSON"),
+        ("\ufeff\0", "is not valid JSON"),
+        (" " * 2**20 + "{}", "has more than 1048576 bytes"),
+        ('{"names": ["a", "b"], "map": {"%s": 0}}' % ("9" * 5000), "must be in 0..255"),
+        ('{"names": ["a", "b"], "map": {"\u0663": 0}}', "must be in 0..255"),
+        ('{"names": ["a", "b"], "ignore": [1e999]}', '"map" must be'),
+    ],
+)
+def test_hostile_classes(root, text, told):
+    (root / "classes.json").write_text(text)
+    assert told in refuse(open_folder, root)
+
+
+def test_what_is_no_file_is_told_at_once(root):
+    os.mkfifo(root / "train/images/d.png")
+    told = f"{root / 'train/images/d.png'} is no regular file; remove it"
+    assert refuse_split(root) == told
+    (root / "train/images/d.png").unlink()
+    (root / "train/images/d.png").symlink_to("/dev/zero")
+    assert refuse_split(root) == told

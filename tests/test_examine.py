@@ -1,6 +1,7 @@
 """What is wrong with files is found, each kind in a folder spoiled that way."""
 
-import os
+import dataclasses
+import threading
 import time
 
 import numpy as np
@@ -95,18 +96,32 @@ def test_unreadable_and_missing(tmp_path, name):
     assert str(path) in everything(source)[1].problem
 
 
+class Hanging:
+    """A file on a disk that does not answer."""
+
+    def __init__(self, name):
+        self.name, self.answer = name, threading.Event()
+
+    def __str__(self):
+        return self.name
+
+    def read_bytes(self):
+        self.answer.wait()
+        return b""
+
+
 def test_a_file_that_hangs_is_named(tmp_path):
     source = write(tmp_path, [filled(0), filled(1), filled(2)])
-    path = tmp_path / "1.png"
-    path.unlink()
-    os.mkfifo(path)
+    hanging = Hanging(str(source.pairs[1][0]))
+    pairs = [source.pairs[0], (hanging, source.pairs[1][1]), source.pairs[2]]
+    source = dataclasses.replace(source, pairs=pairs)
     seen, begin = [], time.monotonic()
     with pytest.raises(
         errors.Stalled, match=r"1\.png or its label was not read in 0.5"
     ):
         seen.extend(examine.examine_all(source, 3, timeout=0.5))
     assert time.monotonic() - begin < 5
-    path.write_bytes(b"")  # lets its thread end
+    hanging.answer.set()  # lets its thread end
 
 
 def as_palette(path, colors):

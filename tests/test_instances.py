@@ -9,7 +9,7 @@ import official_files
 import pytest
 
 from jaxseg import config, errors
-from jaxseg.data import datasets, instances
+from jaxseg.data import archives, datasets, instances
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +18,12 @@ def kept(tmp_path_factory, monkeypatch):
     root = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("JAXSEG_CACHE", str(root))
     return root / "objects"
+
+
+def objects_of(image, listed):
+    """An image's objects as they come out of the archive."""
+    packed = archives.InMemory("packed", json.dumps(listed).encode())
+    return instances.Objects(image, packed)
 
 
 def open_voc(root):
@@ -129,3 +135,55 @@ def test_without_pycocotools(tmp_path, monkeypatch):
     official_files.write_tree(tmp_path, official_files.coco_voc())
     message = refuse(open_voc(tmp_path).split, "val")
     assert "pip install 'jaxseg[coco]'" in message
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        *([[0, 0, 1e9, 0, 1e9, 1e9]], [[0, 0, NAN, 0, 5, 5]], [[0, 0, INF, 0, 5, 5]]),
+        *([[-1e6, 0, 5, 0, 5, 5]], [[0, 0, 10**400, 0, 5, 5]], [[0, 10] * 10**6]),
+        *([[]], [[1, 2]], [[[1]]], [[True] * 6], "abc", 5, None, [], [{}]),
+        {"counts": "4", "size": [10**6, 10**6]},
+        *(
+            {"counts": counts, "size": [10, 10]}
+            for counts in ("z" * 18, "P" * 50, "\x7f")
+        ),
+        {"counts": [10, 10**6], "size": [10, 10]},
+        {"counts": [-5, 105], "size": [10, 10]},
+        {"counts": [2**40, 10], "size": [10, 10]},
+        {"counts": [True, 99], "size": [10, 10]},
+        *({"counts": 5, "size": [10, 10]}, {"size": [10, 10]}, {"counts": "4"}, {}),
+        [{"counts": [5, 95], "size": [2**20, 2**20]}],
+    ],
+)
+def test_hostile_outlines(outline):
+    """Some of them crash the process if pycocotools gets to see them."""
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    listed = {"size": [10, 10], "objects": [[1, outline]]}
+    file = objects_of("a\x1b.jpg", listed)
+    message = refuse(instances.read_label, file)
+    assert message.startswith("the objects of a\\x1b.jpg: an outline cannot be read")
+
+
+@pytest.mark.parametrize("size", [[10**5, 10**5], [0, 5], [-1, 5], [1.5, 2], ["a", 1]])
+def test_hostile_sizes(size):
+    file = objects_of("a", {"size": size, "objects": []})
+    assert (
+        "is no size" in (told := refuse(instances.read_label, file)) or "pixels" in told
+    )
+
+
+def test_compressed_run_lengths(tmp_path):
+    """As pycocotools packs them; a size that a list of them tells is not believed."""
+    masks = pytest.importorskip("pycocotools.mask", reason="pycocotools is missing")
+    rng = np.random.default_rng(0)
+    for share in (0, 0.001, 0.1, 0.5, 1):
+        mask = np.asfortranarray(rng.random((70, 90)) < share)
+        packed = masks.encode(mask.astype(np.uint8))["counts"].decode()
+        outline = {"counts": packed, "size": [2**20, 2**20]}
+        listed = {"size": [70, 90], "objects": [[1, outline]]}
+        file = objects_of("a", listed)
+        np.testing.assert_array_equal(instances.read_label(file), mask)

@@ -8,71 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from torch_files import DATA, STORAGES, emit, tensor, write_legacy, write_zip
 
 from jaxseg import errors
 from jaxseg.pretrained import read
-
-STORAGES = {
-    "Double": np.float64,
-    "Float": np.float32,
-    "Half": np.float16,
-    "BFloat16": ml_dtypes.bfloat16,
-    "Long": np.int64,
-    "Int": np.int32,
-    "Short": np.int16,
-    "Char": np.int8,
-    "Byte": np.uint8,
-    "Bool": np.bool_,
-}
-DATA = np.arange(12, dtype=np.float32)
-
-
-def emit(value) -> bytes:
-    """The pickle of a value, without its end; bytes stand for themselves."""
-    match value:
-        case bytes():
-            return value
-        case str():
-            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-        case int():
-            return pickle.dumps(value, protocol=2)[2:-1]
-        case tuple():
-            return b"(" + b"".join(map(emit, value)) + b"t"
-        case dict():
-            pairs = (emit(key) + emit(item) for key, item in value.items())
-            return b"}(" + b"".join(pairs) + b"u"
-    raise TypeError(value)
-
-
-def tensor(shape, strides, *, offset=0, key="0", kind="Float", numel=12) -> bytes:
-    storage_type = f"ctorch\n{kind}Storage\n".encode()
-    storage = emit(("storage", storage_type, key, "cpu", numel)) + b"Q"
-    hooks = b"ccollections\nOrderedDict\n)R"
-    arguments = (storage, offset, shape, strides, b"\x89", hooks)
-    return b"ctorch._utils\n_rebuild_tensor_v2\n" + emit(arguments) + b"R"
-
-
-def write_zip(path, value, *, storages=None, members=None, compression=0):
-    storages = {"0": DATA.tobytes()} if storages is None else storages
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("any/data.pkl", b"\x80\x02" + emit(value) + b".")
-        for name, data in (members or {"byteorder": b"little"}).items():
-            archive.writestr(f"any/{name}", data)
-        for key, data in storages.items():
-            archive.writestr(f"any/data/{key}", data)
-    return path
-
-
-def write_legacy(path, value, *, storages=None, little_endian=True):
-    storages = {"0": (12, DATA.tobytes())} if storages is None else storages
-    with path.open("wb") as file:
-        for item in (read.LEGACY_MAGIC, 1001, {"little_endian": little_endian}):
-            pickle.dump(item, file, protocol=2)
-        file.write(b"\x80\x02" + emit(value) + b".")
-        pickle.dump(list(storages), file, protocol=2)
-        for numel, data in storages.values():
-            file.write(struct.pack("<q", numel) + data)
-    return path
 
 
 @pytest.fixture(params=[write_zip, write_legacy])
@@ -180,7 +119,7 @@ def test_storage_smaller_than_declared(tmp_path):
 
 def test_legacy_storage_keys_are_texts(tmp_path):
     """Hashing a tuple within a tuple within ... would exhaust the C stack."""
-    deep = b"N" + b"\x85" * 1_000_000
+    deep = b"N" + b"\x85" * 90_000
     path = write_legacy(tmp_path / "a.pth", {"a": tensor((12,), (1,))}, storages={})
     end = pickle.dumps([], protocol=2)
     path.write_bytes(path.read_bytes().removesuffix(end) + b"]" + deep + b"a.")
@@ -257,7 +196,12 @@ def test_code_is_named_and_not_run(write, tmp_path, wrapped):
         ("a.pth", pickle.dumps({"a": 1}), "not written by torch.save"),
         ("a.safetensors", b"", "damaged"),
         ("a.safetensors", b"\xff" * 64, "damaged"),
-        ("a.safetensors", struct.pack("<Q", 2**40) + b"{}", "damaged"),
+        ("a.safetensors", struct.pack("<Q", 2**40) + b"{}", "header of 1099511627776"),
+        (
+            "a.safetensors",
+            struct.pack("<Q", 2**24 + 1) + b" " * 2**24,
+            "16777216 at most",
+        ),
         ("a.safetensors", struct.pack("<Q", 2) + b"{}", "holds no tensors"),
     ],
 )
@@ -304,3 +248,10 @@ def test_safetensors(tmp_path):
     for size in range(len(data)):
         path.write_bytes(data[:size])
         refusal(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_in_a_way_that_has_no_bound(tmp_path, method):
+    """700 bytes of bzip2 unpack to 768 MiB, whatever size the archive declares."""
+    path = write_zip(tmp_path / "a.pth", {"a": tensor((12,), (1,))}, compression=method)
+    assert f"is packed by method {method}" in refusal(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pickle
 import sys
 
@@ -234,3 +235,36 @@ def test_worker_processes_give_the_same_batches(data_dir):
     for one, other in zip(*found, strict=True):
         for key in ("images", "labels"):
             np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("how", ["featuresDict", "legacy", "json in json", "list"])
+def test_no_module_is_imported_that_a_data_set_names(
+    data_dir, tmp_path, monkeypatch, how
+):
+    """TFDS itself imports the module of whatever class features.json names."""
+    witness = tmp_path / "ran"
+    (tmp_path / "evil_features.py").write_text(f"open({str(witness)!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    (path,) = data_dir.rglob("features.json")
+    listed = json.loads(path.read_text())
+    evil = {"pythonClassName": "evil_features.Feature", "jsonFeature": {"json": "{}"}}
+    legacy = {"type": "evil_features.Feature", "content": {}, "proto_cls": ""}
+    kind = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+    match how:
+        case "featuresDict":
+            listed["featuresDict"]["features"]["left"] = evil
+        case "legacy":
+            listed = legacy
+        case "json in json":
+            inner = json.dumps({"left": legacy})
+            listed = {"pythonClassName": kind, "jsonFeature": {"json": inner}}
+        case "list":
+            listed = {"type": kind, "content": [legacy], "proto_cls": ""}
+    path.write_text(json.dumps(listed))
+    message = refuse(open_set, data_dir)
+    assert "its feature 'evil_features.Feature' is not TFDS's own" in message
+    assert not witness.exists()
+    if how == "featuresDict":  # and the attack is one
+        with pytest.raises(ValueError, match="Unrecognized FeatureConnector"):
+            tfds.builder_from_directory(path.parent)
+        assert witness.exists()

@@ -10,7 +10,7 @@ import rich.console
 
 from jaxseg import errors, report
 
-EVIL = "<script>alert('x')</script>[red]&\""
+EVIL = "<script>alert('x')</script>[red]&\"[/]\x1b[31m\u202e"
 
 
 @pytest.fixture
@@ -84,9 +84,19 @@ def test_a_fresh_run_drops_all_rows(tmp_path):
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(errors.UserError, match=r"metrics\.jsonl:2 is not JSON"):
-        report.MetricWriter(tmp_path, resume_step=3)
+    good = '{"step": 1, "split": "train", "loss": null}'
+    foreign = (
+        '{"st',
+        "[]",
+        '{"step": "1", "split": "train"}',
+        '{"step": 1}',
+        "[" * 9999,
+    )
+    values = ('"<b>"', "NaN", "1e999", "9" * 400, "[1]", "true")
+    for bad in (*foreign, *(good.replace("null", value) for value in values)):
+        (tmp_path / "metrics.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
+        with pytest.raises(errors.UserError, match=r"metrics\.jsonl:2 is no row of"):
+            report.MetricWriter(tmp_path, resume_step=3)
 
 
 def test_result_is_valid_json(tmp_path, result):
@@ -108,7 +118,8 @@ def test_result_table(result):
     ]
     cells = [row[1:-1] for row in rows if len(row) > 2]
     assert ["road", "0.500", "0.600", "0.700", "0.667", "1,000"] in cells
-    assert [EVIL, *4 * [report.ABSENT], "0"] in cells
+    shown = "<script>alert('x')</script>[red]&\"[/]\\x1b[31m\\u202e"
+    assert [shown, *4 * [report.ABSENT], "0"] in cells
     assert cells[-1] == ["mean", "0.500", "0.600", "0.700", "0.667", "1,000"]
 
 

@@ -86,6 +86,10 @@ def test_html(tmp_path, result):
     (picture,) = [attrs for tag, attrs in outline.tags if tag == "img"]
     assert picture["width"] == "1600"
     assert not [a for _, a in outline.tags if "://" in a.get("src", "")]
+    policies = [a["content"] for _, a in outline.tags if "http-equiv" in a]
+    assert policies == [
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ]  # no script, whatever a name holds
 
 
 def test_html_of_a_run_without_metrics(tmp_path, result):

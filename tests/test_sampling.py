@@ -76,10 +76,16 @@ def test_counts_are_kept(source, tmp_path, capsys):
     np.testing.assert_array_equal(first, again)
     fewer = sources.Files(source.pairs[:3], source.label_map)
     assert len(make_rates(fewer, cache, sampling="repeat_factor")) == 3
-    cache.write_bytes(b"spoiled")
-    np.testing.assert_array_equal(
-        make_rates(source, cache, sampling="repeat_factor"), first
-    )
+    whole = cache.read_bytes()
+    npz, objects = tmp_path / "a.npz", tmp_path / "b.npy"
+    np.savez(npz, np.ones(3))
+    np.save(objects, np.array([[print]], object), allow_pickle=True)
+    huge = whole.replace(b"(3, 3), }       ", b"(3, 3000000), } ")
+    assert huge != whole
+    for spoiled in (b"", b"spoiled", npz.read_bytes(), objects.read_bytes(), huge):
+        cache.write_bytes(spoiled)
+        again = make_rates(source, cache, sampling="repeat_factor")
+        np.testing.assert_array_equal(again, first)
 
 
 def test_weights_of_parts():

@@ -1,11 +1,21 @@
 """Image and label files: what is read, and what is refused."""
 
+import collections
+import contextlib
+import io
+import struct
+import subprocess
+import tracemalloc
+import warnings
+import zlib
+
+import mutations
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import sources
+from jaxseg.data import archives, sources
 
 SIZE = (6, 9)  # height, width
 
@@ -139,3 +149,125 @@ def test_missing_file_and_folder(tmp_path):
     for read in (sources.read_image, sources.read_indices):
         assert refuse(read, path) == f"{path} does not exist"
     assert str(tmp_path) in refuse(sources.read_image, tmp_path)
+
+
+def test_too_many_pixels(tmp_path):
+    """Told from the header: 20 KiB that would be 1 GiB of zeros."""
+    path = tmp_path / "a.png"
+    side, line = 32768, 32768 // 8 + 1  # one bit a pixel
+    packer = zlib.compressobj(9)
+    body = b"".join(packer.compress(bytes(line)) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body)
+    )
+    tracemalloc.start()
+    for read in (sources.read_image, sources.read_indices):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            message = refuse(read, path)
+        assert message.startswith(f"{path} ")
+        assert "exceeds limit of 178956970 pixels" in message
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def chunk(kind, body):
+    checksum = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + checksum
+
+
+def test_our_own_limit_of_pixels(tmp_path, monkeypatch, rgb):
+    monkeypatch.setattr(sources, "MAX_PIXELS", 53)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    message = refuse(sources.read_image, tmp_path / "a.png")
+    assert "is 6x9 (height x width); images of more than 53 pixels" in message
+    monkeypatch.setattr(sources, "MAX_PIXELS", 54)
+    assert sources.read_image(tmp_path / "a.png").shape == (6, 9, 3)
+
+
+def test_texts_and_profiles_do_not_inflate(tmp_path):
+    """A megabyte of text that unpacks to a gigabyte."""
+    path = tmp_path / "a.png"
+    Image.new("L", (2, 2)).save(path)
+    whole, bomb = path.read_bytes(), zlib.compress(bytes(64 * 2**20), 9)
+    for kind, start in (
+        (b"zTXt", b"a\0\0"),
+        (b"iCCP", b"a\0\0"),
+        (b"iTXt", b"a\0\1\0\0\0"),
+    ):
+        path.write_bytes(whole[:33] + chunk(kind, start + bomb) + whole[33:])
+        tracemalloc.start()
+        with contextlib.suppress(errors.UserError):  # or the text is left out
+            sources.read_indices(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        tracemalloc.stop()
+
+
+FORMATS = {
+    "JPEG": ({}, {"progressive": True}),
+    "PNG": ({}, {"optimize": True}),
+    "TIFF": ({}, {"compression": "tiff_lzw"}, {"compression": "jpeg"}),
+    **dict.fromkeys(("BMP", "GIF", "PPM", "WEBP"), ({},)),
+}
+
+
+def whole_images():
+    """Small files of all formats, some with an orientation."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 33, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x112], exif[0x10E] = 6, "a description"
+    for kind, options in FORMATS.items():
+        for option in options:
+            buffer = io.BytesIO()
+            extra = {"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}
+            Image.fromarray(pixels).save(buffer, kind, **option, **extra)
+            yield buffer.getvalue()
+    for mode in ("L", "P"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[..., 0]).convert(mode).save(buffer, "PNG")
+        yield buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged EXIF
+@pytest.mark.parametrize("count", [50, pytest.param(2000, marks=pytest.mark.slow)])
+def test_mutated_files_are_read_or_refused(count):
+    rng, done = np.random.default_rng(0), collections.Counter()
+    for whole in whole_images():
+        for _ in range(count):
+            content = mutations.change_bytes(rng, whole, donor=whole)
+            if whole.startswith(b"\x89PNG") and rng.integers(2):
+                content = with_right_checksums(content)
+            file = archives.InMemory("a", content)
+            for read in (sources.read_image, sources.read_indices):
+                try:
+                    read(file)
+                    done["read"] += 1
+                except errors.UserError:
+                    done["refused"] += 1
+    assert min(done["read"], done["refused"]) > count, done
+
+
+def with_right_checksums(content):
+    """A PNG file whose chunks pass their first check, as far as they can be told."""
+    parts, place = [content[:8]], 8
+    while place + 12 <= len(content):
+        end = place + 8 + struct.unpack_from(">I", content, place)[0]
+        parts.append(chunk(content[place + 4 : place + 8], content[place + 8 : end]))
+        place = end + 4
+    return b"".join(parts)
+
+
+def test_no_program_is_started_for_an_image(tmp_path, monkeypatch, rgb):
+    """Pillow would hand a PostScript file, whatever its name, to Ghostscript."""
+    path = tmp_path / "a.png"
+    Image.fromarray(rgb).save(path, "EPS")
+
+    def start(*arguments, **options):
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert "cannot be read as an image" in refuse(sources.read_image, path)
+    for kind in ("ICO", "TGA", "PCX", "SGI", "JPEG2000"):
+        Image.fromarray(rgb).save(path, kind)
+        assert "cannot be read as an image" in refuse(sources.read_image, path)

@@ -63,6 +63,22 @@ def test_numbers_are_finite(name, value):
     assert f"config.{name.replace('__', '.')}={value!r}" in refuse(**{name: value})
 
 
+@pytest.mark.parametrize("value", [1e39, -1e39, 10**400])
+def test_numbers_fit_into_float32(value):
+    assert "is not of type float" in refuse(optim__weight_decay=value)
+
+
+def test_integers_fit_into_32_bits():
+    validate.validate(changed(checkpoint__keep=2**31 - 1))
+    told = "config.checkpoint.keep=2147483648 does not fit into 32 bits"
+    assert refuse(checkpoint__keep=2**31) == told
+    assert "does not fit into 32 bits" in refuse(model__atrous_rates=(1, 10**30))
+
+
+def test_no_name_has_a_nul_character():
+    assert "config.data.root='a\\x00b' has a character" in refuse(data__root="a\0b")
+
+
 def test_nan_within_a_tuple():
     assert "config.data.scale=(0.5, nan)" in refuse(data__scale=(0.5, math.nan))
 

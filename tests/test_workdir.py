@@ -84,3 +84,22 @@ def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
     with workdir.locked(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '"abc"', "[" * 5000, "null", "{", '[["a"]]']
+)
+def test_a_config_of_another_kind(begun, text):
+    (begun / "config.json").write_text(text)
+    with pytest.raises(errors.UserError, match=r"config\.json cannot be read"):
+        workdir.check_to_use(begun, config.Config())
+
+
+def test_a_hostile_value_is_shown_and_no_more(begun):
+    saved = (begun / "config.json").read_text()
+    text = saved.replace('"deeplabv3"', '"\\u001b[31m\\u202e"')
+    assert text != saved
+    (begun / "config.json").write_text(text)
+    with pytest.raises(errors.UserError) as raised:
+        workdir.check_to_use(begun, config.Config())
+    assert errors.is_plain(str(raised.value))

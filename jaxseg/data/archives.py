@@ -6,8 +6,10 @@ nothing is ever unpacked to disk.
 """
 
 import functools
+import os
 import pathlib
 import posixpath
+import stat
 import struct
 import tarfile
 import zipfile
@@ -17,15 +19,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxseg import errors
 
-# The most that a member may hold; COCO's largest list of objects has about 450 MiB.
+# The most that a file or member may hold; COCO's largest list of objects has 450 MiB.
 MAX_BYTES = 512 * 1024**2
+# Unpacked over stored bytes, above 1 MiB: lists of objects take some 5, zip bombs 1000.
+MAX_RATIO = 100
 
 _LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")  # magic, flags, method, name, extra
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # flags
 # What the standard library raises for archives that are damaged or none at all.
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
-    *(OSError, ValueError, EOFError, OverflowError, MemoryError),
+    *(OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError),
+    LookupError,  # of a zip file with an empty name
     NotImplementedError,  # of a zip file that wants a later version of the format
 )
 
@@ -56,6 +61,11 @@ class Zipped(NamedTuple):
     def read_bytes(self) -> bytes:
         """The content, checked. Raises UserError if it is damaged or too large."""
         _check_size(self, max(self.size, self.stored))
+        if self.size > max(1024**2, MAX_RATIO * self.stored):
+            raise errors.UserError(
+                f"{self} unpacks {self.stored} bytes to {self.size}, more than "
+                f"{MAX_RATIO} times as many: it is no data; do not trust its archive"
+            )
         try:
             return self._read()
         except _DAMAGED as error:
@@ -124,14 +134,36 @@ class InMemory(NamedTuple):
         return self.content
 
 
+def read(file: File, *, limit: int = MAX_BYTES) -> bytes:
+    """The content of a file or member, of at most `limit` bytes.
+
+    Raises UserError if it is longer or no regular file, OSError if it is missing.
+    """
+    if not isinstance(file, pathlib.Path):
+        content = file.read_bytes()
+    else:
+        # A pipe or device in a data set's folder: opened without waiting, not read.
+        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as f:
+            found = os.fstat(f.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise errors.UserError(f"{file} is no regular file; remove it")
+            content = f.read(min(found.st_size, limit) + 1)
+    if len(content) > limit:
+        raise errors.UserError(
+            f"{file} has more than {limit} bytes, which are not read; is it the right "
+            "file?"
+        )
+    return content
+
+
 def members(path: pathlib.Path) -> Mapping[str, File]:
     """The files of a .zip or .tar archive by name, in the archive's order.
 
     Raises UserError for an archive that is damaged or compressed as a whole, or that
     holds a name twice or one that climbs out of it.
     """
-    stat = path.stat()
-    return _members(path, stat.st_size, stat.st_mtime_ns)
+    found = path.stat()
+    return _members(path, found.st_size, found.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4)
@@ -175,8 +207,12 @@ def _list_zip(path: pathlib.Path) -> Iterator[Zipped]:
 
 
 def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
+    end = -1
     with tarfile.open(path, "r:") as archive:
         for info in archive:
+            if info.offset_data <= end or info.size < 0:  # would lead back, for ever
+                raise tarfile.ReadError("a member begins before the one before it")
+            end = info.offset_data
             if info.isfile() and not info.issparse():
                 yield Tarred(path, info.name, info.offset_data, info.size)
 
@@ -184,12 +220,18 @@ def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
 def _checked_name(member: Zipped | Tarred) -> str:
     parts = member.name.replace("\\", "/").split("/")
     climbs = ".." in parts or not parts[0] or ":" in parts[0]
-    if climbs or any(ord(letter) < 32 for letter in member.name):
+    if climbs or not is_plain_name(member.name):
         raise errors.UserError(
             f"{member.archive} holds {member.name!r}, which names no file inside it; "
             "it is no official archive, download it again"
         )
     return posixpath.normpath(member.name)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file's name can be shown on a terminal and steers nothing there."""
+    # What is no UTF-8 in it is no control: such old names are shown by codes.
+    return errors.is_plain(name.encode(errors="replace").decode())
 
 
 def _check_size(member: Zipped | Tarred, size: int) -> None:

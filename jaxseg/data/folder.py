@@ -2,15 +2,18 @@
 
 import collections
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from jaxseg import errors, pictures
-from jaxseg.data import layouts, schema
+from jaxseg.data import archives, layouts, schema
 
 _RAW = {str(raw) for raw in range(256)}  # as keys of "map"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+MAX_JSON = 1024**2  # bytes of a classes.json
+MAX_NAME = 200  # characters of a class's name
 
 
 def read_classes(path: pathlib.Path) -> schema.Classes:
@@ -34,7 +37,8 @@ def read_classes(path: pathlib.Path) -> schema.Classes:
 
 def _read_json(path: pathlib.Path) -> dict:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = archives.read(path, limit=MAX_JSON)
+        text = content.decode("utf-8-sig")
         facts = json.loads(text, object_pairs_hook=_without_doubles)
     except FileNotFoundError as error:
         raise errors.UserError(
@@ -50,11 +54,12 @@ def _read_json(path: pathlib.Path) -> dict:
         raise errors.UserError(f'{path} needs "names", a list of 2 to 255 class names')
     if len(set(names)) < len(names):
         raise errors.UserError(f"{path} names a class twice")
-    if strange := [name for name in names if not (name and name.isprintable())]:
-        raise errors.UserError(
-            f"{path}: a class cannot be called {strange[0]!a}; names are one line "
-            "of text"
-        )
+    for name in names:
+        if not 0 < len(name) <= MAX_NAME or not errors.is_plain(name):
+            raise errors.UserError(
+                f"{path} names a class {name[:MAX_NAME]!r}; a name is one line of at "
+                f"most {MAX_NAME} characters, without control characters"
+            )
     palette = facts.get("palette")
     if palette is not None and not _is_palette(palette, len(names)):
         raise errors.UserError(
@@ -130,9 +135,13 @@ def files_by_stem(
     if not folder.is_dir():
         raise errors.UserError(f"{folder} is not a folder")
     files: dict[str, pathlib.Path] = {}
-    for path in sorted(folder.iterdir()):
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = folder / entry.name
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:
                 raise errors.UserError(f"{files[path.stem]} and {path} share a name")
+            layouts.check_name(path.name)
+            if not entry.is_file():
+                raise errors.UserError(f"{path} is no regular file; remove it")
             files[path.stem] = path
     return files

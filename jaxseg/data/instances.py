@@ -19,12 +19,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg import cache, errors, pictures
-from jaxseg.data import archives, layouts
+from jaxseg.data import archives, layouts, sources
 
 # COCO's categories for VOC's classes 1..20.
 CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 _CLASS_OF = {category: index for index, category in enumerate(CATEGORIES, 1)}
 _SEVERAL = 255
+MAX_STEPS = 2**24  # pixels along a polygon, at the most; pycocotools keeps all of them
 
 
 class Objects(NamedTuple):
@@ -34,7 +35,7 @@ class Objects(NamedTuple):
     packed: archives.File
 
     def __str__(self) -> str:
-        return f"the objects of {self.image}"
+        return f"the objects of {errors.one_line(self.image)}"
 
     def read_bytes(self) -> bytes:
         """JSON: {"size": [height, width], "objects": [[class, outline], ...]}."""
@@ -75,8 +76,8 @@ def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
     Raises UserError for outlines that are no polygons and no run lengths.
     """
-    listed = json.loads(file.read_bytes())
-    height, width = listed["size"]
+    listed = json.loads(archives.read(file))
+    height, width = _size(listed["size"], file)
     label = np.zeros((height, width), np.uint8)
     covered = np.zeros((height, width), np.uint8)
     for index, outline in listed["objects"]:
@@ -92,15 +93,64 @@ def read_label(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     return label
 
 
+def _size(size: Any, file: archives.File) -> tuple[int, int]:
+    height, width = size
+    if type(height) is not int or type(width) is not int or min(size) < 1:
+        raise errors.UserError(f"{file}: the image's size {size} is no size")
+    if height * width > sources.MAX_PIXELS:
+        raise errors.UserError(
+            f"{file}: an image of {height}x{width}, more than {sources.MAX_PIXELS} "
+            "pixels, is not read"
+        )
+    return height, width
+
+
 def _fill(outline: Any, height: int, width: int) -> np.ndarray:
     """Bool [height width] of polygons, or of run lengths, plain or compressed."""
     masks = _mask_module()
-    if not (isinstance(outline, dict) and isinstance(outline["counts"], str)):
-        outline = masks.frPyObjects(outline, height, width)
-    mask = masks.decode(outline)
-    if mask.shape[:2] != (height, width):
-        raise ValueError("of another size")
+    # It is C that trusts what it is given: sizes, lengths, and places far outside.
+    if isinstance(outline, dict):
+        runs = _checked_runs(outline["counts"], height * width)
+        outline = {"counts": runs, "size": [height, width]}
+    else:
+        _check_polygons(outline, far=2 * max(height, width))
+    mask = masks.decode(masks.frPyObjects(outline, height, width))
     return mask.any(axis=2) if mask.ndim == 3 else mask.astype(bool)
+
+
+def _checked_runs(counts: Any, pixels: int) -> list[int]:
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != pixels:
+        raise ValueError("run lengths of another image")
+    return runs
+
+
+def _unpacked(text: str) -> list[int]:
+    """The lengths of COCO's compressed form: digits of 5 bits, the lowest first.
+
+    From the fourth on, a length is told by its difference to the last but one.
+    """
+    runs, value, shift = [], 0, 0
+    for digit in (ord(letter) - 48 for letter in text):
+        if not 0 <= digit < 64 or shift > 60:
+            raise ValueError("no compressed run lengths")
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:  # the last of a number, with its sign
+            value -= (digit & 16) << shift - 4
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that are cut off")
+    return runs
+
+
+def _check_polygons(polygons: Any, *, far: int) -> None:
+    for polygon in polygons:
+        if not all(type(n) in (int, float) and -far <= n <= far for n in polygon):
+            raise ValueError("places far outside the image")
+        if len(polygon) * far > MAX_STEPS:
+            raise ValueError("an outline that never ends")
 
 
 def _packed(file: archives.File, min_area: int | None) -> pathlib.Path:
@@ -136,7 +186,7 @@ def _read_json(
         return None
 
     try:
-        content = json.loads(file.read_bytes().decode(), object_hook=pack)
+        content = json.loads(archives.read(file), object_hook=pack)
         if any(each is not None for each in content["annotations"]):
             raise ValueError("an annotation without segmentation")
         listed = [
@@ -144,7 +194,10 @@ def _read_json(
             for image in content["images"]
             if min_area is None or areas[image["id"]] > min_area
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError),
+        *(RecursionError, OverflowError),
+    ) as error:
         raise errors.UserError(
             f"{file} is no list of COCO's objects ({type(error).__name__}: {error}); "
             "download it again"

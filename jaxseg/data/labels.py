@@ -2,15 +2,14 @@
 
 import dataclasses
 import functools
-import io
+import struct
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.io
 from jaxtyping import Integer, UInt8
 
 from jaxseg import errors
-from jaxseg.data import archives, sources
+from jaxseg.data import archives, matlab, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,27 +56,15 @@ def read_matlab(
     Raises UserError for a file that is damaged or holds no such array.
     """
     try:
-        content = scipy.io.loadmat(
-            io.BytesIO(file.read_bytes()), variable_names=[variable]
-        )
-        array = content[variable]
-        if field is not None:
-            array = array[field].item()
-    except errors.UserError:
-        raise
-    except Exception as error:  # SciPy raises whatever it stumbles over
-        raise _unreadable(file, variable) from error
-    if array.ndim != 2 or array.dtype.kind not in "iu":
-        raise _unreadable(file, variable)
+        array = matlab.read(archives.read(file), variable, field)
+    except (OSError, ValueError, struct.error) as error:
+        raise errors.UserError(
+            f"{file} holds no array of labels {variable!r} that can be read "
+            f"({errors.one_line(str(error))}); get it again"
+        ) from error
     if array.min(initial=0) < 0 or array.max(initial=0) > high:
         raise errors.UserError(
             f"{file}: label values reach from {array.min()} to {array.max()}; the data "
             f"set has 0-{high}"
         )
     return array
-
-
-def _unreadable(file: archives.File, variable: str) -> errors.UserError:
-    return errors.UserError(
-        f"{file} holds no array of labels {variable!r} that can be read; get it again"
-    )

@@ -102,18 +102,31 @@ def find(root: pathlib.Path, files: Glob, address: str) -> Found:
     )
 
 
+def check_name(name: str) -> None:
+    """Raises UserError if a file's name could steer a terminal that shows it."""
+    if not archives.is_plain_name(name):
+        raise errors.UserError(
+            f"the file {name!r} has control characters in its name; rename it, or do "
+            "not trust where it comes from"
+        )
+
+
 def _by_key(
     pattern: str, files: Iterable[tuple[str, archives.File]]
 ) -> dict[str, archives.File]:
     """What matches, by the parts for the stars; a star matches no hidden name."""
     regex = re.compile(re.escape(pattern).replace(r"\*", r"([^/.\n][^/\n]*)"))
     matches = ((regex.fullmatch(name), file) for name, file in files)
-    return {"/".join(match.groups()): file for match, file in matches if match}
+    found = {"/".join(match.groups()): file for match, file in matches if match}
+    for key in found:
+        check_name(key)
+    return found
 
 
 def _read_list(root: pathlib.Path, files: Glob, address: str) -> set[str]:
     (file,) = find(root, files, address).files.values()
     lines = [
-        line.split() for line in file.read_bytes().decode(errors="replace").splitlines()
+        line.split()
+        for line in archives.read(file).decode(errors="replace").splitlines()
     ]
     return {words[0] for words in lines if words}

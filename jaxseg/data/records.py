@@ -16,7 +16,10 @@ from jaxseg import errors
 from jaxseg.data import archives, encoded, folder, schema, sources
 
 METADATA = "metadata.json"  # TFDS's name; ours holds what a classes.json holds
-INFO = "dataset_info.json"  # TFDS's name
+INFO, FEATURES = "dataset_info.json", "features.json"  # TFDS's names
+# TFDS imports the module of each class that features.json names: only its own here.
+MODULES = "tensorflow_datasets.core.features."
+_CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
 UNFINISHED = "incomplete."  # how TFDS's names of folders begin until all is written
 
 
@@ -42,6 +45,7 @@ class Prepared:
         tfds = import_tfds()
         self.path = _find(pathlib.Path(data.root), data.tfds_name)
         with _told_as(str(self.path)):
+            _check_features(json.loads(archives.read(self.path / FEATURES)))
             self.builder = tfds.builder_from_directory(self.path)
         self.images = {  # how many channels each of the features has
             key: feature.shape[-1]
@@ -75,7 +79,7 @@ class Prepared:
                 f"config.data.val_split may be {', '.join(splits)}, or a slice such as "
                 "train[:90%]"
             ) from error
-        called = f"{self.builder.info.full_name} {name}"
+        called = errors.one_line(f"{self.builder.info.full_name} {name}")
         with _told_as(called):
             count = len(records)
         keys = self.image_key, self.label_key
@@ -101,7 +105,7 @@ class Prepared:
             return folder.read_classes(pathlib.Path(path))
         metadata = self.path / METADATA
         with _told_as(str(metadata)):
-            ours = metadata.exists() and "names" in json.loads(metadata.read_text())
+            ours = metadata.exists() and "names" in json.loads(archives.read(metadata))
         if ours:
             return folder.read_classes(metadata)
         if self.builder.info.name in known:
@@ -169,6 +173,23 @@ def _find(root: pathlib.Path, name: str) -> pathlib.Path:
         "config.data.root to its data_dir and config.data.tfds_name to a name such as "
         "cityscapes/semantic_segmentation"
     )
+
+
+def _check_features(listed: Any) -> None:
+    """Raises ValueError if features.json names a class that is not TFDS's own."""
+    if isinstance(listed, dict):
+        for name, value in listed.items():
+            names_class = name in _CLASS_KEYS and isinstance(value, str)
+            if names_class and not value.startswith(MODULES):
+                raise ValueError(f"its feature {value!r} is not TFDS's own")
+            _check_features(value)
+    elif isinstance(listed, list):
+        for value in listed:
+            _check_features(value)
+    elif isinstance(listed, str):
+        with contextlib.suppress(json.JSONDecodeError):  # a text, and no JSON in JSON
+            if isinstance(inner := json.loads(listed), dict | list | str):
+                _check_features(inner)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ examples that they meet.
 
 import dataclasses
 import pathlib
+import zipfile
 from collections.abc import Sequence
 
 import grain
@@ -61,12 +62,9 @@ def _class_counts(
     num_classes: int,
     cache: pathlib.Path | None,
 ) -> balance.Counts:
-    try:
-        counts = np.load(cache) if cache else None
-    except (OSError, ValueError):
-        counts = None
-    if counts is not None and counts.shape == (len(source), num_classes):
-        return counts
+    kept = _read_counts(cache, (len(source), num_classes)) if cache else None
+    if kept is not None:
+        return kept
     print(f"counting the classes of {len(source)} examples")
     seen = [*examine.examine_all(source, len(source), timeout=data.timeout)]
     problems = [each.problem for each in seen if each.problem]
@@ -77,6 +75,19 @@ def _class_counts(
         with pictures.atomic_path(cache) as part, part.open("wb") as file:
             np.save(file, counts)
     return counts
+
+
+def _read_counts(cache: pathlib.Path, shape: tuple[int, int]) -> balance.Counts | None:
+    """The counts kept there, if they are of this shape."""
+    try:
+        # Mapped, an array that is larger than its file is an error, and takes nothing.
+        counts = np.load(cache, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    is_ours = isinstance(counts, np.ndarray) and counts.dtype == np.int64
+    if not is_ours or counts.shape != shape or counts.min(initial=0) < 0:
+        return None
+    return np.array(counts)
 
 
 def _balanced(counts: balance.Counts, data: config_lib.Data) -> Rates:

@@ -6,16 +6,33 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 
 import dataclasses
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from jaxseg import errors
 from jaxseg.data import archives, png, synthetic
+
+# What Pillow may read. Others of its readers are rarely tried by anyone, and that of
+# EPS starts another program.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+MAX_PIXELS = 2**27  # 11585x11585: 384 MiB in RGB
+# EXIF's orientations. ImageOps.exif_transpose would also write all of the EXIF data
+# anew, and fail where some of it is ill-formed.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Example(TypedDict):
@@ -83,7 +100,9 @@ def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises UserError for a file that is missing, damaged, or no 8-bit image.
     """
-    picture = ImageOps.exif_transpose(decode(file))
+    picture = decode(file)
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    picture = picture if turn is None else picture.transpose(turn)
     if picture.mode.startswith(("I", "F")):
         raise errors.UserError(
             f"{file} has mode {picture.mode}, more than 8 bits a channel; convert it "
@@ -107,16 +126,28 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
 
 def decode(file: archives.File) -> Image.Image:
-    """An image file as Pillow has it. Raises UserError if it is missing or damaged."""
+    """An image file as Pillow has it.
+
+    Raises UserError if it is missing, damaged, of more than `MAX_PIXELS` pixels or in
+    none of `FORMATS`.
+    """
     try:
-        content = file.read_bytes()
+        content = archives.read(file)
         png.check(content)
-        picture = Image.open(io.BytesIO(content))
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)  # its header alone
+        if math.prod(picture.size) > MAX_PIXELS:
+            raise errors.UserError(
+                f"{file} is {picture.height}x{picture.width} (height x width); images "
+                f"of more than {MAX_PIXELS} pixels are not read, cut it into parts"
+            )
         picture.load()
+        picture.getexif()  # which is damaged, or is kept by Pillow from here on
+    except errors.UserError:
+        raise
     except FileNotFoundError as error:
         raise errors.UserError(f"{file} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace("\n", " ")
+    except Exception as error:  # Pillow's readers stumble in many ways
+        reason = errors.one_line(str(error)) or type(error).__name__
         raise errors.UserError(
             f"{file} cannot be read as an image ({reason}); replace or remove it"
         ) from error
@@ -142,7 +173,7 @@ class Files:
     def stored(self, index: int) -> tuple[bytes, bytes]:
         """The image file and the label file as they are."""
         image_file, label_file = self.pairs[index]
-        return image_file.read_bytes(), label_file.read_bytes()
+        return archives.read(image_file), archives.read(label_file)
 
     def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
         """The label's values before the map."""

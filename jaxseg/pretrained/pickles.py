@@ -16,12 +16,14 @@ import numpy as np
 from jaxseg.pretrained import torch_names
 
 # A large network's training checkpoint takes about a million. Each takes up to some 150
-# bytes of memory (a memo entry) besides the text or number that it brings, and none
-# copies a value of any size: so this bounds what a hostile file can take.
-MAX_OPCODES = 10_000_000
+# bytes of memory (a memo entry) and 2 microseconds, besides the text or number that it
+# brings, and none copies a value of any size: so this bounds what a hostile file takes.
+MAX_OPCODES = 2_000_000
 
 
-def load(stream: BinaryIO) -> tuple[Any, dict[str, torch_names.Storage]]:
+def load(
+    stream: BinaryIO, limit: int = MAX_OPCODES
+) -> tuple[Any, dict[str, torch_names.Storage]]:
     """Reads one pickle, leaving `stream` just after it: its value, storages by key.
 
     Dictionaries keep only the keys that can name a tensor. Raises
@@ -32,9 +34,9 @@ def load(stream: BinaryIO) -> tuple[Any, dict[str, torch_names.Storage]]:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if opcode.name == "STOP":
             break
-        if count == MAX_OPCODES:
+        if count == limit:
             raise torch_names.Refusal(
-                f"takes over {MAX_OPCODES} pickle opcodes; {torch_names.REMEDY}"
+                f"takes over {limit} pickle opcodes; {torch_names.REMEDY}"
             )
         if opcode.name in _PUSHED:
             machine.push(argument)

@@ -25,6 +25,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 MAX_COMPRESSION = 16
 # An expanded tensor (stride 0) declares more than the file holds: up to this is fine.
 MAX_EXPANDED_BYTES = 2**24
+MAX_TOLD = 1000  # characters: names inside a file are its author's
+# Of .safetensors; each byte takes up to 14 bytes of memory. 30,000 tensors need 4 MiB.
+MAX_HEADER_BYTES = 2**24
+FEW_OPCODES, MANY_OPCODES = 20_000, 200_000  # of a legacy file's shorter pickles
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 
 _FOREIGN = {
@@ -47,6 +51,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         start = _check_kind(path)
         if path.suffix.lower() == ".safetensors":
+            _check_header(start)
             # bfloat16 is known to NumPy since `torch_names` imported ml_dtypes.
             tensors = safetensors.numpy.load_file(path)
         elif start.startswith(b"PK"):
@@ -56,23 +61,21 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if not tensors:
             raise torch_names.Refusal("holds no tensors; expected a network's weights")
     except torch_names.Refusal as error:
-        raise errors.UserError(_one_line(f"{path}: {error}")) from None
+        raise errors.UserError(_told(f"{path}: {error}")) from None
     except OSError as error:
         reason = f"cannot read ({error.strerror or error}); expected a weights file"
-        raise errors.UserError(_one_line(f"{path}: {reason}, check the path")) from None
+        raise errors.UserError(_told(f"{path}: {reason}, check the path")) from None
     except Exception as error:  # a parser given damaged bytes may raise anything
         reason = f"damaged or not a weights file ({type(error).__name__}: {error})"
         remedy = "expected tensors by name; download or save it again"
-        raise errors.UserError(_one_line(f"{path}: {reason}; {remedy}")) from None
+        raise errors.UserError(_told(f"{path}: {reason}; {remedy}")) from None
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): array for name, array in tensors.items()}
     return tensors
 
 
-def _one_line(message: str) -> str:
-    # Names inside a file are its author's: no control characters reach the terminal.
-    line = " ".join(message.split())
-    return "".join(c if c.isprintable() else "?" for c in line[:1000])
+def _told(message: str) -> str:
+    return errors.one_line(message[:MAX_TOLD])
 
 
 def _check_kind(path: pathlib.Path) -> bytes:
@@ -94,9 +97,24 @@ def _check_kind(path: pathlib.Path) -> bytes:
     return start
 
 
+def _check_header(start: bytes) -> None:
+    """Raises ValueError for names and shapes that would take more than the tensors."""
+    size = int.from_bytes(start[:8], "little")
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(
+            f"a header of {size} bytes, expected {MAX_HEADER_BYTES} at most"
+        )
+
+
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
+        for info in archive.infolist():  # the others are unpacked without a bound
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise torch_names.Refusal(
+                    f"is packed by method {info.compress_type}, which torch.save never "
+                    f"uses; {torch_names.REMEDY}"
+                )
         limit = MAX_COMPRESSION * path.stat().st_size
         if sum(sizes.values()) > limit:
             raise torch_names.Refusal(
@@ -127,15 +145,16 @@ def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     stream = io.BytesIO(data)
-    if pickles.load(stream)[0] != LEGACY_MAGIC:
+    magic, _ = pickles.load(stream, limit=FEW_OPCODES)
+    if magic != LEGACY_MAGIC:
         raise torch_names.Refusal(
             f"is not written by torch.save; {torch_names.REMEDY}, or use .safetensors"
         )
-    _protocol, _ = pickles.load(stream)
-    system, _ = pickles.load(stream)
+    _protocol, _ = pickles.load(stream, limit=FEW_OPCODES)
+    system, _ = pickles.load(stream, limit=FEW_OPCODES)
     _check_byte_order(system["little_endian"])
     value, storages = pickles.load(stream)
-    keys, _ = pickles.load(stream)
+    keys, _ = pickles.load(stream, limit=MANY_OPCODES)
     places = _legacy_places(stream, keys, storages, len(data))
     return _arrays(value, lambda key: data[places[key]])
 
