@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from jaxseg import errors
-from jaxseg.data import archives, synthetic
+from jaxseg.data import archives, plain, synthetic
 
 
 class Example(TypedDict):
@@ -83,7 +83,11 @@ def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises UserError for a file that is missing, damaged, or no 8-bit image.
     """
-    picture = ImageOps.exif_transpose(decode(file))
+    loaded = _load(file)
+    pixels = plain.decode_rgb(loaded.content)
+    if pixels is not None:
+        return pixels
+    picture = ImageOps.exif_transpose(decode(loaded))
     if picture.mode.startswith(("I", "F")):
         raise errors.UserError(
             f"{file} has mode {picture.mode}, more than 8 bits a channel; convert it "
@@ -97,7 +101,11 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
     Raises UserError for a file that is missing, damaged, or of another kind.
     """
-    picture = decode(file)
+    loaded = _load(file)
+    values = plain.decode_gray_png(loaded.content)
+    if values is not None:
+        return values
+    picture = decode(loaded)
     if picture.mode not in ("L", "P", "1"):
         raise errors.UserError(
             f"{file} has mode {picture.mode}; a label must be one channel of 8-bit "
@@ -108,17 +116,29 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
 
 def decode(file: archives.File) -> Image.Image:
     """An image file as Pillow has it. Raises UserError if it is missing or damaged."""
+    content = _load(file).content
     try:
-        picture = Image.open(io.BytesIO(file.read_bytes()))
+        picture = Image.open(io.BytesIO(content))
         picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(file, error) from error
+    return picture
+
+
+def _load(file: archives.File) -> archives.InMemory:
+    try:
+        return archives.InMemory(str(file), file.read_bytes())
     except FileNotFoundError as error:
         raise errors.UserError(f"{file} does not exist") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace("\n", " ")
-        raise errors.UserError(
-            f"{file} cannot be read as an image ({reason}); replace or remove it"
-        ) from error
-    return picture
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: archives.File, error: Exception) -> errors.UserError:
+    reason = str(error).replace("\n", " ")
+    return errors.UserError(
+        f"{file} cannot be read as an image ({reason}); replace or remove it"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
