@@ -134,6 +134,9 @@ NOT_PLAIN = {
     + encode(RGB)[-12:],
     "interlaced": with_header(encode(RGB), 16, b"\1"),
     "too large": with_header(encode(RGB), 4, struct.pack(">II", 1 << 14, 1 << 13)),
+    "too large a JPEG": encode(RGB, "JPEG").replace(
+        struct.pack(">HH", *RGB.shape[:2]), b"\x40\0\x40\0"
+    ),
     "gray JPEG": encode(GRAY, "JPEG"),
     "CMYK JPEG": encode(RGB, "JPEG", mode="CMYK"),
     "turned JPEG": encode(RGB, "JPEG", exif=EXIF),

@@ -32,11 +32,9 @@ _PLAIN_JPEG = re.compile(b"\xe0[\xfe\xdb\xc4\xdd]*\xc0[\xfe\xdb\xc4\xdd]*\xda")
 
 def decode_rgb(content: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
     """The pixels of a plain RGB file; None if it is none, or damaged."""
-    if content.startswith(_PNG):
-        return _decode_png(content, channels=3)
     if _is_plain_jpeg(content):
         return _decode_by_opencv(content, cv2.IMREAD_COLOR_RGB)
-    return None
+    return _decode_png(content, channels=3)
 
 
 def decode_gray_png(content: bytes) -> UInt8[np.ndarray, "h w"] | None:
@@ -46,7 +44,8 @@ def decode_gray_png(content: bytes) -> UInt8[np.ndarray, "h w"] | None:
 
 
 def _decode_png(content: bytes, *, channels: int) -> np.ndarray | None:
-    if _PLAIN_PNG.fullmatch(b"".join(_chunks(content))) is None:
+    chunks = b"".join(_chunks(content))
+    if not content.startswith(_PNG) or _PLAIN_PNG.fullmatch(chunks) is None:
         return None
     width, height, bits, kind, *_, interlaced = struct.unpack_from(
         ">IIBBBBB", content, 16
@@ -71,8 +70,7 @@ def _rust_decoders() -> Any:
     """Those of kornia_rs (the extra `png`), in worker processes; None elsewhere.
 
     They take half of OpenCV's time, but hold Python's lock: threads would wait for one
-    another. They check the CRC of each
-    chunk, not the Adler-32 within.
+    another. They check the CRC of each chunk, but not the Adler-32 of the pixels.
     """
     if multiprocessing.parent_process() is None:
         return None
