@@ -10,7 +10,7 @@ import numpy as np
 from jaxseg import checkpoint, errors, inference, memory, pictures, sharding
 from jaxseg import config as config_lib
 from jaxseg import workdir as workdir_lib
-from jaxseg.data import datasets, folder, sources
+from jaxseg.data import datasets, folder, images
 from jaxseg.models import names
 
 
@@ -41,7 +41,7 @@ def run(
     )
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
-        image = sources.read_image(path)
+        image = images.read_image(path)
         with memory.explained(f"{path} does not fit the device's memory; shrink it"):
             classes = np.asarray(predict(params | stats, image[None])[0])
         indices, picture = _outputs(path, output)

@@ -15,7 +15,7 @@ import pytest
 from test_archives import attempt, mutations
 from test_bad_input import make_folder
 
-from jaxseg.data import archives, folder, prepare, sources
+from jaxseg.data import archives, folder, images, prepare
 
 LABEL = official_files.spread((*range(21), 255)).astype(np.uint8)
 
@@ -26,7 +26,7 @@ def test_1000_damaged_labels(kind):
     original = getattr(official_files, kind)((*range(21), 255))
     right = 0
     for damaged in mutations(original, 1000, seed=1):
-        found = attempt(sources.read_indices, archives.InMemory("a.png", damaged))
+        found = attempt(images.read_indices, archives.InMemory("a.png", damaged))
         if found is not None:
             np.testing.assert_array_equal(found, LABEL)
             right += 1
@@ -36,10 +36,10 @@ def test_1000_damaged_labels(kind):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_1000_damaged_images(kind):
     original = official_files.image(0, kind)
-    expected = sources.read_image(archives.InMemory("a", original))
+    expected = images.read_image(archives.InMemory("a", original))
     right = 0
     for damaged in mutations(original, 1000, seed=2):
-        found = attempt(sources.read_image, archives.InMemory("a", damaged))
+        found = attempt(images.read_image, archives.InMemory("a", damaged))
         if found is None:
             continue
         assert found.dtype == np.uint8

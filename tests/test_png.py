@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import archives, png, sources
+from jaxseg.data import archives, images, png
 
 CONTENT = official_files.gray(range(200))
 
@@ -49,7 +49,7 @@ def test_pillow_alone_reads_other_classes():
     assert np.asarray(Image.open(io.BytesIO(content)))[1].tolist() == [3, 4, 9]
     assert refuse(content) == "its checksum differs"
     with pytest.raises(errors.UserError, match=r"\(its checksum differs\)"):
-        sources.read_indices(archives.InMemory("a.png", content))
+        images.read_indices(archives.InMemory("a.png", content))
 
 
 def as_png(stream):

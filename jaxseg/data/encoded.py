@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxseg.data import archives, sources
+from jaxseg.data import archives, images
 
 _NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
 _GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
@@ -63,18 +63,18 @@ def is_gray_png(content: bytes) -> bool:
 
 
 def read_image(file: archives.InMemory) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as RGB, read-only. Raises UserError as sources.read_image."""
+    """An image as RGB, read-only. Raises UserError as images.read_image."""
     pixels = _view(file.content)
     if pixels is None or pixels.ndim == 2:
-        return sources.read_image(file)
+        return images.read_image(file)
     return pixels
 
 
 def read_indices(file: archives.InMemory) -> UInt8[np.ndarray, "h w"]:
-    """A label's raw values, read-only. Raises UserError as sources.read_indices."""
+    """A label's raw values, read-only. Raises UserError as images.read_indices."""
     pixels = _view(file.content)
     if pixels is None or pixels.ndim == 3:
-        return sources.read_indices(file)
+        return images.read_indices(file)
     return pixels
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg import cache, errors, pictures
-from jaxseg.data import archives, layouts, sources
+from jaxseg.data import archives, images, layouts
 
 # COCO's categories for VOC's classes 1..20.
 CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
@@ -97,9 +97,9 @@ def _size(size: Any, file: archives.File) -> tuple[int, int]:
     height, width = size
     if type(height) is not int or type(width) is not int or min(size) < 1:
         raise errors.UserError(f"{file}: the image's size {size} is no size")
-    if height * width > sources.MAX_PIXELS:
+    if height * width > images.MAX_PIXELS:
         raise errors.UserError(
-            f"{file}: an image of {height}x{width}, more than {sources.MAX_PIXELS} "
+            f"{file}: an image of {height}x{width}, more than {images.MAX_PIXELS} "
             "pixels, is not read"
         )
     return height, width

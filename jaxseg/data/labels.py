@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from jaxseg import errors
-from jaxseg.data import archives, matlab, sources
+from jaxseg.data import archives, images, matlab
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ColorCode:
 
     def __call__(self, file: archives.File) -> UInt8[np.ndarray, "h w"]:
         """Raw values. Raises UserError for a color that is not among them."""
-        picture = sources.decode(file)
+        picture = images.decode(file)
         if picture.mode not in ("RGB", "RGBA", "P"):
             raise errors.UserError(
                 f"{file} has mode {picture.mode}; a label of this data set must be an "

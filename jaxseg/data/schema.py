@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxseg.data import archives, layouts, sources
+from jaxseg.data import archives, images, layouts, sources
 
 Palette = tuple[tuple[int, int, int], ...]
 _FOLDER = pathlib.Path(__file__).parent / "facts"
@@ -55,7 +55,7 @@ class Facts:
     source: str  # where to get it
     license: str
     cite: str
-    read_label: Callable[[archives.File], np.ndarray] = sources.read_indices
+    read_label: Callable[[archives.File], np.ndarray] = images.read_indices
 
 
 def read_rows(name: str) -> list[tuple[int, str, tuple[int, int, int], str]]:

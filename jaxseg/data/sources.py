@@ -5,34 +5,15 @@ label in training classes or the ignore value. Sources are pickled to worker pro
 """
 
 import dataclasses
-import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
 
 from jaxseg import errors
-from jaxseg.data import archives, png, synthetic
-
-# What Pillow may read. Others of its readers are rarely tried by anyone, and that of
-# EPS starts another program.
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
-MAX_PIXELS = 2**27  # 11585x11585: 384 MiB in RGB
-# EXIF's orientations. ImageOps.exif_transpose would also write all of the EXIF data
-# anew, and fail where some of it is ill-formed.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+from jaxseg.data import archives, images, synthetic
 
 
 class Example(TypedDict):
@@ -95,73 +76,14 @@ class LabelMap:
         return np.array_equal(self._table, other._table)
 
 
-def read_image(file: archives.File) -> UInt8[np.ndarray, "h w 3"]:
-    """An image file as RGB, turned as its EXIF orientation says.
-
-    Raises UserError for a file that is missing, damaged, or no 8-bit image.
-    """
-    picture = decode(file)
-    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    picture = picture if turn is None else picture.transpose(turn)
-    if picture.mode.startswith(("I", "F")):
-        raise errors.UserError(
-            f"{file} has mode {picture.mode}, more than 8 bits a channel; convert it "
-            "to 8 bits, which Pillow would clip it to"
-        )
-    return np.asarray(picture.convert("RGB"))
-
-
-def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
-    """A label file's raw values: 8-bit gray, or palette indices (not the colors).
-
-    Raises UserError for a file that is missing, damaged, or of another kind.
-    """
-    picture = decode(file)
-    if picture.mode not in ("L", "P", "1"):
-        raise errors.UserError(
-            f"{file} has mode {picture.mode}; a label must be one channel of 8-bit "
-            "class indices (gray or palette PNG)"
-        )
-    return np.asarray(picture).astype(np.uint8)
-
-
-def decode(file: archives.File) -> Image.Image:
-    """An image file as Pillow has it.
-
-    Raises UserError if it is missing, damaged, of more than `MAX_PIXELS` pixels or in
-    none of `FORMATS`.
-    """
-    try:
-        content = archives.read(file)
-        png.check(content)
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)  # its header alone
-        if math.prod(picture.size) > MAX_PIXELS:
-            raise errors.UserError(
-                f"{file} is {picture.height}x{picture.width} (height x width); images "
-                f"of more than {MAX_PIXELS} pixels are not read, cut it into parts"
-            )
-        picture.load()
-        picture.getexif()  # which is damaged, or is kept by Pillow from here on
-    except errors.UserError:
-        raise
-    except FileNotFoundError as error:
-        raise errors.UserError(f"{file} does not exist") from error
-    except Exception as error:  # Pillow's readers stumble in many ways
-        reason = errors.one_line(str(error)) or type(error).__name__
-        raise errors.UserError(
-            f"{file} cannot be read as an image ({reason}); replace or remove it"
-        ) from error
-    return picture
-
-
 @dataclasses.dataclass(frozen=True)
 class Files:
     """Pairs of an image file and a label file."""
 
     pairs: Sequence[tuple[archives.File, archives.File]]
     label_map: LabelMap
-    read_label: Callable[[Any], np.ndarray] = read_indices
-    read_image: Callable[[Any], np.ndarray] = read_image
+    read_label: Callable[[Any], np.ndarray] = images.read_indices
+    read_image: Callable[[Any], np.ndarray] = images.read_image
 
     def __len__(self) -> int:
         return len(self.pairs)

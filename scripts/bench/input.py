@@ -1,57 +1,59 @@
-"""From files to batches on one core: images a second, beside others' ways.
+"""Images a second from files to batches, on one core: ours and others.
 
-    python scripts/bench/input.py --source=FOLDER > input.jsonl
+    python scripts/bench/input.py --source=CAMVID [--images=8] [--workers 0 1 2]
 
-FOLDER is a data set in the folder layout. Its first photographs are enlarged to
-2048x1024, and get noise of a camera's size, without which enlarged ones compress far
-too well. Decoding, a random scale of 0.5 to 2, a crop of 769x769, a flip and a batch:
-from the PNGs, and from what `jaxseg.data.prepare` makes of them; against the same done
-by Pillow as torchvision's references do it, and by OpenCV as mmsegmentation does, which
-both resize the whole image and then crop. First a line for each way to store an image.
-Times are those of the processor. With --workers the loader is timed instead, by the
-clock, with so many processes.
+CAMVID is a folder data set of photographs. They are enlarged to 2048x1024, given the
+noise that enlarging took from them, and written as PNG, which is the size and kind of
+Cityscapes. Then decoding, a random scale of 0.5 to 2, a crop of 769x769, a flip and a
+batch: from the PNGs, and from what `jaxseg.data.prepare` makes of them; against the
+same done by Pillow as torchvision's references do it, and by OpenCV as mmsegmentation
+does, which both resize the whole image and then crop. All of it once in this process,
+as our threads read, and once in a process as our workers are, where PNG has a faster
+decoder (the extra `png`). First a line for each way to store an image. Times are those
+of the processor.
+
+With --workers the loaders are timed instead, by the clock: ours with so many processes,
+0 standing for its threads, and torch's DataLoader, where it is installed, with as many
+and reading as those two do.
 """
 
 import argparse
 import contextlib
+import functools
+import importlib.util
 import io
+import multiprocessing
 import os
 import pathlib
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
+import input_ways
 import numpy as np
 import timing
 from PIL import Image
 
 from jaxseg import config
-from jaxseg.data import (
-    archives,
-    datasets,
-    encoded,
-    loader,
-    prepare,
-    sources,
-    transforms,
-)
+from jaxseg.data import archives, datasets, encoded, images, prepare
 
-SIZE, CROP, SCALE, BATCH = (1024, 2048), (769, 769), (0.5, 2.0), 8
 FORMS = tuple(encoded.FORMS)
+SECONDS = 4  # that a loader is timed for, in each round
 
 
 def main() -> None:
     """Prints a line for each way to store, and one for all ways to read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=pathlib.Path, required=True)
-    parser.add_argument("--images", type=int, default=BATCH)
+    parser.add_argument("--images", type=int, default=input_ways.BATCH)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--noise", type=float, default=2.0, help="sigma, of 0..255")
     parser.add_argument("--workers", type=int, nargs="*", default=[])
     args = parser.parse_args()
-    cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         write_pngs(args.source, root, args.images, args.noise)
@@ -62,17 +64,19 @@ def main() -> None:
                 )
         facts = {"images": args.images, "noise": args.noise, "opencv": cv2.__version__}
         if args.workers:
-            compare_workers(root, args.workers, facts)
+            compare_workers(root, args.workers, args.rounds, facts)
             return
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-        compare_forms(root, args.rounds, facts)
-        compare_reading(root, args.rounds, facts)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            for compare in (compare_forms, compare_reading):
+                compare(root, args.rounds, facts | {"worker": False})
+                pool.apply(compare, (root, args.rounds, facts | {"worker": True}))
 
 
 def write_pngs(
     source: pathlib.Path, root: pathlib.Path, count: int, noise: float
 ) -> None:
-    """The first examples of a folder data set, evenly spaced, as PNGs of SIZE."""
+    """The first examples of a folder data set, evenly spaced, as PNGs of that size."""
     data = config.Data(name="folder", root=str(source))
     dataset = datasets.open_dataset(data, ignore=255)
     examples = dataset.split("train")
@@ -83,7 +87,7 @@ def write_pngs(
     for index in range(count):
         example = examples[index * len(examples) // count]
         image, label = (
-            cv2.resize(example[key], SIZE[::-1], interpolation=how)
+            cv2.resize(example[key], input_ways.SIZE[::-1], interpolation=how)
             for key, how in (
                 ("image", cv2.INTER_CUBIC),
                 ("label", cv2.INTER_NEAREST_EXACT),
@@ -98,8 +102,9 @@ def write_pngs(
 
 def compare_forms(root: pathlib.Path, rounds: int, facts: dict) -> None:
     """Bytes, over those of the PNG, and milliseconds to decode one image."""
+    cv2.setNumThreads(1)
     path = min((root / "train/images").iterdir())
-    pixels = sources.read_image(path)
+    pixels = images.read_image(path)
     contents = {"png of level 6": path.read_bytes()}
     for name, kind, options in (
         ("png of level 1", "PNG", {"compress_level": 1}),
@@ -116,7 +121,7 @@ def compare_forms(root: pathlib.Path, rounds: int, facts: dict) -> None:
         file = archives.InMemory(name, content)
         ways = {
             "ours": lambda file=file: encoded.read_image(file),
-            "pillow": lambda file=file: sources.read_image(file),
+            "pillow": lambda file=file: np.asarray(images.decode(file)),
             "opencv": lambda array=array: cv2.imdecode(array, cv2.IMREAD_COLOR),
         }
         size = round(len(content) / len(contents["png of level 6"]), 3)
@@ -126,14 +131,22 @@ def compare_forms(root: pathlib.Path, rounds: int, facts: dict) -> None:
 
 def compare_reading(root: pathlib.Path, rounds: int, facts: dict) -> None:
     """Images a second of each way from files to batches, and bytes on disk."""
+    cv2.setNumThreads(1)
     pngs = sum(path.stat().st_size for path in (root / "train").rglob("*.png"))
-    count, ours = facts["images"], {"png": open_source(root)}
-    ours |= {f"prepared, {form}": open_source(root, form) for form in FORMS}
-    runs: timing.Contestants = {n: batches_of(source) for n, source in ours.items()}
-    runs["pillow"] = batches_of(Peer(root, read_pillow))
-    runs["opencv"] = batches_of(Peer(root, read_opencv))
-    ms = cpu_time(runs, rounds=rounds)
-    records = {form: prepared(root, form).glob("*array_record*") for form in FORMS}
+    ways: dict[str, input_ways.Ours | input_ways.Peer] = {
+        "png": input_ways.Ours(input_ways.open_source(root))
+    }
+    for form in FORMS:
+        ways[form] = input_ways.Ours(input_ways.open_source(root, form))
+    ways["pillow"] = input_ways.Peer(root, input_ways.read_pillow)
+    ways["opencv"] = input_ways.Peer(root, input_ways.read_opencv)
+    ms = cpu_time(
+        {name: input_ways.batches_of(way) for name, way in ways.items()}, rounds=rounds
+    )
+    records = {
+        form: input_ways.prepared(root, form).glob("*array_record*") for form in FORMS
+    }
+    count = facts["images"]
     timing.emit(
         case="batches",
         images_per_s={name: round(1e3 * count / time, 1) for name, time in ms.items()},
@@ -147,24 +160,50 @@ def compare_reading(root: pathlib.Path, rounds: int, facts: dict) -> None:
     )
 
 
-def compare_workers(root: pathlib.Path, workers: list[int], facts: dict) -> None:
-    """Images a second of the loader, with processes; 0 stands for threads."""
-    for form in (None, *FORMS):
-        rates, source = {}, open_source(root, form)
-        for number in workers:
-            data = config.Data(crop=CROP, scale=SCALE, workers=number)
-            batches = loader.train_batches(
-                source, data, batch_size=BATCH, seed=0, ignore=255, start=0
-            )
-            with contextlib.closing(batches):
-                for _ in range(4 * max(number, 1)):  # started, and buffers full
-                    next(batches)
-                begin, count = time.perf_counter(), 0
-                while time.perf_counter() - begin < 8:
-                    next(batches)
-                    count += BATCH
-                rates[number] = round(count / (time.perf_counter() - begin), 1)
-        timing.emit(case="workers", form=form or "png", images_per_s=rates, **facts)
+def compare_workers(
+    root: pathlib.Path, workers: list[int], rounds: int, facts: dict
+) -> None:
+    """Images a second of each loader by numbers of workers, in turns."""
+    starts = {
+        form: functools.partial(
+            input_ways.our_loader,
+            input_ways.open_source(root, None if form == "png" else form),
+        )
+        for form in ("png", "jpeg", "raw")
+    }
+    if importlib.util.find_spec("torch") is not None:
+        for name, read in (
+            ("torch, pillow", input_ways.read_pillow),
+            ("torch, opencv", input_ways.read_opencv),
+        ):
+            peer = input_ways.Peer(root, read)
+            starts[name] = functools.partial(input_ways.torch_loader, peer)
+    rates = {(name, number): [] for name in starts for number in workers}
+    for _ in range(rounds):
+        for (name, number), found in rates.items():
+            with starts[name](number) as batches:
+                found.append(images_per_s(batches, max(number, 1)))
+    for name in starts:
+        timing.emit(
+            case="workers",
+            loader=name,
+            images_per_s={
+                number: round(statistics.median(rates[name, number]), 1)
+                for number in workers
+            },
+            **facts,
+        )
+
+
+def images_per_s(batches: Iterator[Any], workers: int) -> float:
+    """What a loader gives after what it has ready; in whole turns of its workers."""
+    for _ in range(4 * workers):
+        next(batches)
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS or count % workers:
+        next(batches)
+        count += 1
+    return input_ways.BATCH * count / (time.perf_counter() - begin)
 
 
 def cpu_time(runs: timing.Contestants, *, rounds: int) -> dict[str, float]:
@@ -177,104 +216,6 @@ def cpu_time(runs: timing.Contestants, *, rounds: int) -> dict[str, float]:
             if i:
                 times[name].append(1e3 * (time.process_time() - begin))
     return {name: round(statistics.median(t), 3) for name, t in times.items()}
-
-
-def prepared(root: pathlib.Path, form: str) -> pathlib.Path:
-    """The folder of a prepared data set."""
-    config_name = "semantic_segmentation_train" + f"_{form}" * (form != "original")
-    return root / "tfds/folder" / config_name / "1.0.0"
-
-
-def open_source(root: pathlib.Path, form: str | None = None) -> sources.Source:
-    """The PNGs, or what was prepared in a form."""
-    data = config.Data(name="folder", root=str(root))
-    if form is not None:
-        data = config.Data(name="tfds", root=str(prepared(root, form)))
-    return datasets.open_dataset(data, ignore=255).split("train")
-
-
-def batches_of(source):
-    """A function that reads every example, changes it and makes batches."""
-    data = config.Data(crop=CROP, scale=SCALE)
-    change = transforms.RandomCrop(data=data, ignore=255)
-
-    def run():
-        rng = np.random.default_rng(0)
-        for first in range(0, len(source), BATCH):
-            batch = []
-            for index in range(first, min(first + BATCH, len(source))):
-                if isinstance(source, Peer):
-                    batch.append(source.read(index, rng))
-                else:
-                    example = change.random_map(source[index], rng)
-                    batch.append((example["image"], example["label"]))
-            for each in zip(*batch, strict=True):
-                np.stack(each)
-
-    return run
-
-
-class Peer:
-    """The PNGs, each read and changed by one function."""
-
-    def __init__(self, root: pathlib.Path, read):
-        self.paths = [
-            sorted((root / "train" / kind).iterdir()) for kind in ("images", "labels")
-        ]
-        self._read = read
-
-    def __len__(self) -> int:
-        return len(self.paths[0])
-
-    def read(self, index: int, rng: np.random.Generator):
-        """Image and label, cropped."""
-        return self._read(self.paths[0][index], self.paths[1][index], rng)
-
-
-def read_pillow(image_path, label_path, rng):
-    """As torchvision's references: PIL images, resized whole, flipped, padded, cut."""
-    image = Image.open(image_path).convert("RGB")
-    label = Image.open(label_path)
-    factor = rng.uniform(*SCALE)
-    size = round(SIZE[1] * factor), round(SIZE[0] * factor)
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    label = label.resize(size, Image.Resampling.NEAREST)
-    if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        label = label.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    left, top = (
-        int(rng.integers(max(side - crop, 0) + 1))
-        for side, crop in zip(size, CROP[::-1], strict=True)
-    )
-    box = (left, top, left + CROP[1], top + CROP[0])
-    image, label = np.asarray(image.crop(box)), np.asarray(label.crop(box)).copy()
-    label[size[1] :], label[:, size[0] :] = 255, 255
-    return image, label
-
-
-def read_opencv(image_path, label_path, rng):
-    """As mmsegmentation: decoded and resized whole by OpenCV, cut, flipped, padded."""
-    content = np.frombuffer(image_path.read_bytes(), np.uint8)
-    image = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
-    label = np.asarray(Image.open(label_path))
-    factor = rng.uniform(*SCALE)
-    size = round(SIZE[1] * factor), round(SIZE[0] * factor)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
-    left, top = (
-        int(rng.integers(max(side - crop, 0) + 1))
-        for side, crop in zip(size, CROP[::-1], strict=True)
-    )
-    area = slice(top, top + CROP[0]), slice(left, left + CROP[1])
-    image, label = image[area], label[area]
-    if rng.random() < 0.5:
-        image, label = cv2.flip(image, 1), cv2.flip(label, 1)
-    missing = CROP[0] - label.shape[0], CROP[1] - label.shape[1]
-    if any(missing):
-        border = (0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT)
-        image = cv2.copyMakeBorder(image, *border, value=(0, 0, 0))
-        label = cv2.copyMakeBorder(label, *border, value=255)
-    return image, label
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxseg.data import archives, labels, layouts, schema, sources
+from jaxseg.data import archives, images, labels, layouts, schema
 
 
 def _voc(year: int, archive: str, *patterns: str) -> layouts.Glob:
@@ -41,7 +41,7 @@ _ADDED = layouts.Pairs(_IMAGES, _SBD, unlisted=_list("trainval"))
 def read_voc(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     """Raw values of a palette PNG, or of a file of SBD."""
     if not str(file).endswith(".mat"):
-        return sources.read_indices(file)
+        return images.read_indices(file)
     raw = labels.read_matlab(file, "GTcls", "Segmentation", high=255)
     return raw.astype(np.uint8)
 
@@ -78,7 +78,7 @@ _CONTEXT_VALUES[list(CONTEXT_IDS)] = range(60)
 def read_context(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     """Raw values 0..59 of a converted label, or of one of the official 459 labels."""
     if not str(file).endswith(".mat"):
-        return sources.read_indices(file)
+        return images.read_indices(file)
     return _CONTEXT_VALUES[labels.read_matlab(file, "LabelMap", high=459)]
 
 
