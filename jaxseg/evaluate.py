@@ -9,6 +9,7 @@ import numpy as np
 import rich
 from flax import nnx
 from jax.sharding import Mesh
+from jaxtyping import Int64
 from PIL import Image
 
 from jaxseg import (
@@ -63,15 +64,32 @@ def evaluate(
 ) -> dict:
     """The figures of metrics.summarize over the val split, and `images`, their number.
 
+    Arguments are those of `count`.
+    """
+    confusion = count(eval_step, variables, dataset, config, mesh)
+    return {
+        **metrics.summarize(confusion, dataset.class_names),
+        "images": len(dataset.split("val")),
+    }
+
+
+def count(
+    eval_step: Callable,
+    variables: names.Variables,
+    dataset: datasets.Dataset,
+    config: config_lib.Config,
+    mesh: Mesh,
+) -> Int64[np.ndarray, "c c"]:
+    """The confusion matrix of the val split.
+
     Each process evaluates its part of the images by itself, on the mesh of its own
     devices, where the variables lie. Its part of the batch is rounded up to a multiple
     of their number.
     """
-    source = dataset.split("val")
     confusion = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
     pending = []
     batches = loader.eval_batches(
-        source,
+        dataset.split("val"),
         config.data,
         batch_size=-(-config.eval.batch_size // jax.process_count()),
         multiple_of=sharding.num_shares(mesh),
@@ -82,10 +100,7 @@ def evaluate(
         if len(pending) > 1:  # read a result while the next one is computed
             confusion += np.asarray(pending.pop(0))
     confusion += sum(map(np.asarray, pending))
-    return {
-        **metrics.summarize(hosts.total(confusion), dataset.class_names),
-        "images": len(source),
-    }
+    return hosts.total(confusion)
 
 
 def write_report(

@@ -49,7 +49,7 @@ def make_settings(changes) -> config.Config:
         dtype="float64",
     )
     settings.optim.lr = 0.01
-    settings.train.steps, settings.train.batch_size = 5, BATCH
+    settings.train.steps, settings.train.batch_size = 20, BATCH
     settings.train.log_every = 1
     settings.loss.ohem_threshold, settings.loss.ohem_min_kept = 0.01, 1000
     settings.loss.dice_weight = 0.5
@@ -110,9 +110,7 @@ def write(path: pathlib.Path, settings: config.Config) -> None:
         num_classes=dataset.num_classes,
         ignore=255,
     )
-    result = evaluate.evaluate(eval_step, averaged, dataset, settings, here)
-    found["ious"] = [each["iou"] for each in result["per_class"].values()]
-    found["pixels"] = [each["pixels"] for each in result["per_class"].values()]
+    found["confusion"] = evaluate.count(eval_step, averaged, dataset, settings, here)
     if hosts.is_main():
         moved = {f"ema.{name}": value for name, value in averaged.items()}
         np.savez(path, **found, **variables, **moved)

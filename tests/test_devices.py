@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -10,39 +11,84 @@ import program
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-RUN = (sys.executable, HERE / "float64_steps.py")
 
 
-@pytest.fixture(scope="module")
-def float64(tmp_path_factory):
-    """Losses, gradient norms, parameters and statistics on 1 and on 8 devices.
+def run(path, *settings, devices=1, processes=1):
+    """What float64_steps.py gives on these devices of each of these processes.
 
     In float64, so that rounding turns no activation's sign: in float32 that moves the
     gradient of so small a network by 1e-3, on one device too.
     """
-    folder = tmp_path_factory.mktemp("devices")
-    found = []
-    for devices in (1, 8):
-        path = folder / f"{devices}.npz"
-        environment = program.environment(devices) | {"JAX_ENABLE_X64": "1"}
-        subprocess.run([*RUN, path], env=environment, cwd=program.ROOT, check=True)
-        found.append(dict(np.load(path)))
-    return found
+    command = [sys.executable, HERE / "float64_steps.py", path, *settings]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    numbers = [
+        (str(port), str(processes), str(process)) if processes > 1 else ()
+        for process in range(processes)
+    ]
+    environment = program.environment(devices) | {"JAX_ENABLE_X64": "1"}
+    started = [
+        subprocess.Popen([*command, *each], env=environment, cwd=program.ROOT)
+        for each in numbers
+    ]
+    assert [each.wait(300) for each in started] == [0] * processes
+    return dict(np.load(path))
 
 
-def test_losses_and_gradients(float64):
-    one, eight = float64
-    assert len(set(one["losses"])) == len(one["losses"]) == 5
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("devices") / "one.npz")
+
+
+FSDP = ("sharding.mesh.data=1", "sharding.mesh.fsdp=-1")
+ALL_AXES = ("sharding.mesh.fsdp=2", "sharding.mesh.height=2")
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "settings"),
+    [
+        (1, 8, ()),
+        pytest.param(1, 8, FSDP, marks=pytest.mark.slow),
+        pytest.param(1, 8, ALL_AXES, marks=pytest.mark.slow),
+        pytest.param(2, 4, (), marks=pytest.mark.slow),
+        pytest.param(2, 4, ALL_AXES, marks=pytest.mark.slow),
+        pytest.param(1, 1, ("train.keep='blocks'",), marks=pytest.mark.slow),
+    ],
+)
+def test_same_run(one, tmp_path, processes, devices, settings):
+    found = run(tmp_path / "a.npz", *settings, devices=devices, processes=processes)
+    assert found.keys() == one.keys()
+    assert len(set(one["losses"])) == len(one["losses"]) == 20
     for name in ("losses", "grad_norms"):
-        np.testing.assert_allclose(eight[name], one[name], rtol=1e-9)
-
-
-def test_parameters_and_statistics(float64):
-    one, eight = float64
-    assert one.keys() == eight.keys()
+        np.testing.assert_allclose(found[name], one[name], rtol=1e-9)
+    np.testing.assert_array_equal(found["confusion"], one["confusion"])
+    assert one["confusion"].sum() == 37 * 32 * 32
     for name, value in one.items():
-        error = np.linalg.norm(eight[name] - value)
-        assert error < 1e-9 * np.linalg.norm(value) + 1e-12, name
+        if not name.startswith("bytes_of"):
+            error = np.linalg.norm(found[name] - value)
+            assert error < 1e-9 * np.linalg.norm(value) + 1e-12, name
+    shares = {"params": 8, "opt_state": 8, "ema": 8} if settings == FSDP else {}
+    for name, share in shares.items():
+        name = f"bytes_of_{name}"
+        assert one[name] / found[name] == pytest.approx(share, rel=0.01)
+
+
+@pytest.mark.slow
+def test_rows_of_a_large_image_are_shared():
+    done = subprocess.run(
+        [sys.executable, HERE / "spatial.py"],
+        env=program.environment(4),
+        cwd=program.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["logits"]["error"] < 1e-5
+    assert found["change"]["error"] < 5e-3  # float32: see `run`
+    for needed, needed_of_four in (each["bytes"] for each in found.values()):
+        assert needed / needed_of_four > 2.5
 
 
 @pytest.mark.slow
