@@ -88,7 +88,10 @@ def write_report(
     dataset: datasets.Dataset,
     config: config_lib.Config,
 ) -> None:
-    """Writes result.json and report.html and prints the table."""
+    """Prints the table and writes result.json and report.html."""
+    rich.print(report.result_table(result))
+    miou = report.score(result["miou"])
+    print(f"step {result['step']}  mIoU {miou}  ({result['images']} images)")
     report.write_result(workdir, result)
     report_html.write_html(
         workdir,
@@ -97,9 +100,6 @@ def write_report(
         result=result,
         panels=make_panels(model, dataset, config),
     )
-    rich.print(report.result_table(result))
-    miou = report.score(result["miou"])
-    print(f"step {result['step']}  mIoU {miou}  ({result['images']} images)")
 
 
 def make_panels(

@@ -15,9 +15,8 @@ import rich.console
 import rich.progress
 import rich.table
 import rich.text
-import tensorboardX
 
-from jaxseg import errors, pictures
+from jaxseg import appended, errors, pictures, tensorboard
 
 SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1"}
 # The means that a result brings along; precision has none.
@@ -40,6 +39,7 @@ class MetricWriter:
 
     Rows after `resume_step` (all of them if it is 0) and a half-written last line are
     dropped first, so that a resumed run ends with the rows of an uninterrupted one.
+    Rows wait in memory while the disk is full.
     """
 
     def __init__(self, workdir: pathlib.Path, *, resume_step: int):
@@ -47,11 +47,9 @@ class MetricWriter:
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(workdir) if 0 < resume_step >= row["step"]]
         _write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-        # TensorBoard hides what it holds from purge_step on.
-        purge_step = resume_step + 1 if resume_step else 0
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tb"), purge_step=purge_step
+        self._file = appended.AppendedFile(path)
+        self._board = tensorboard.EventFile(
+            workdir / "tb", first_step=resume_step + 1 if resume_step else 0
         )
 
     def write(
@@ -63,11 +61,9 @@ class MetricWriter:
         """Appends one row; what is not finite becomes null (NaN is not JSON)."""
         values = finite(dict(scalars))
         row = {"step": int(step), "split": split, **values}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if value is not None:
-                self._board.add_scalar(f"{split}/{name}", value, step)
+        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        scalars = {f"{split}/{name}": v for name, v in values.items() if v is not None}
+        self._board.write(step, scalars)
 
     def close(self) -> None:
         """Writes out what is pending."""

@@ -56,8 +56,7 @@ def run(
             skip = config.pretrained.skip
             print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
         trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
-        checkpoint.remove_unfinished(workdir)
-        with checkpoint.open_all(workdir, keep=config.checkpoint.keep) as checkpoints:
+        with checkpoint.open_all(workdir, config) as checkpoints:
             if resuming:
                 trainer.restore(checkpoints)
             trainer.loop(checkpoints)
@@ -112,8 +111,8 @@ class _Trainer:
 
     def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Takes over the state that was saved last."""
-        state, step = self.state, max(checkpoints.steps)
-        saved = checkpoints.restore(step, _parts(state), self.mesh)
+        state, step = self.state, checkpoints.latest()
+        saved = checkpoints.restore(step, _parts(state))
         model = saved["model"]
         self.state = dataclasses.replace(
             state,
@@ -174,7 +173,7 @@ class _Trainer:
                     return
             if start >= steps:  # nothing was left to train
                 steps, result = start, self._evaluate()
-                if start not in checkpoints.steps:
+                if not checkpoints.has(start):
                     log.evaluated(start, result)
                     self._save(checkpoints, start, result)
         assert result is not None  # the last step is always evaluated
@@ -215,8 +214,10 @@ class _Trainer:
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
-        workdir_lib.write_facts(self.workdir, self.config, self.dataset)
-        checkpoints.save(step, **_parts(self.state), miou=miou)
+        facts = functools.partial(
+            workdir_lib.write_facts, self.workdir, self.config, self.dataset
+        )
+        checkpoints.save(step, _parts(self.state), miou=miou, before=facts)
 
 
 @contextlib.contextmanager

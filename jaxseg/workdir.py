@@ -1,4 +1,4 @@
-"""What a run's folder holds besides checkpoints: its lock, its config, its classes."""
+"""What a run's folder holds besides checkpoints: its config and its classes."""
 
 import contextlib
 import fnmatch
@@ -6,10 +6,8 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import filelock
-
+from jaxseg import agreement, errors, lock, pictures
 from jaxseg import config as config_lib
-from jaxseg import errors, pictures
 from jaxseg.data import datasets
 
 # What may differ when a run goes on: it changes nothing of what is trained.
@@ -26,23 +24,12 @@ _FREE_IN_USE = ("model.dtype", "model.dropout")
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the folder and keeps other runs out of it while training goes on.
 
-    Where nothing comes to be written, no folder is left either.
+    The processes of one run share the lock, which process 0 holds. Raises UserError in
+    all of them if another run has it.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / ".lock"
-    try:
-        with filelock.FileLock(path, timeout=0):
-            try:
-                yield
-            finally:
-                if [*workdir.iterdir()] == [path]:
-                    path.unlink()
-                    workdir.rmdir()
-    except filelock.Timeout as error:
-        raise errors.UserError(
-            f"another run is training in {workdir}; wait for it or choose another "
-            "--workdir"
-        ) from error
+    with contextlib.ExitStack() as stack:
+        agreement.decided(lambda: stack.enter_context(lock.held(workdir)))
+        yield
 
 
 def write_facts(
@@ -61,6 +48,12 @@ def check_to_train(
 
     `force` names those that may differ all the same, such as "optim.lr".
     """
+    agreement.decided(lambda: _check_to_train(workdir, config, force))
+
+
+def _check_to_train(
+    workdir: pathlib.Path, config: config_lib.Config, force: Sequence[str]
+) -> None:
     differing = {
         name: values
         for name, values in _differences(workdir, config).items()

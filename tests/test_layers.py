@@ -11,14 +11,14 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 LAYERS = (
     (
         *("errors", "cache", "config", "validate", "xla", "command", "pictures"),
-        *("sharding", "resize"),
+        *("sharding", "resize", "agreement", "appended"),
     ),
     (
         *("models", "data", "losses", "ohem", "dice", "metrics", "optim"),
         *("augment", "augment_color", "augment_mix", "augment_policy"),
     ),
-    ("pretrained", "inference"),
-    ("step", "memory", "checkpoint", "workdir", "report", "report_html"),
+    ("pretrained", "inference", "manifest", "lock", "tensorboard"),
+    ("step", "memory", "saved", "checkpoint", "workdir", "report", "report_html"),
     ("log", "evaluate", "predict", "export"),
     ("train",),
     ("main",),
@@ -35,6 +35,8 @@ WITHIN = {
     ("command", "xla"),
     ("pictures", "errors"),
     ("sharding", "errors"),
+    ("agreement", "errors"),
+    ("checkpoint", "saved"),
     ("losses", "ohem"),
     ("losses", "dice"),
     ("data.browse", "augment"),
@@ -128,7 +130,8 @@ def test_no_circle_within_a_folder(folder):
     [
         *("errors", "config", "validate", "command", "xla", "pictures"),
         *("report", "report_html", "data.ahead", "data.balance", "data.check"),
-        *("data.examine", "data.findings"),
+        *("data.examine", "data.findings", "manifest", "saved", "lock"),
+        *("appended", "tensorboard"),
     ],
 )
 def test_without_jax(name):

@@ -78,9 +78,3 @@ def test_one_run_at_a_time(tmp_path):
         done = subprocess.run(other, capture_output=True, text=True, check=False)
         assert "another run is training" in done.stderr
     assert subprocess.run(other, check=False).returncode == 0
-
-
-def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
-    with workdir.locked(tmp_path / "new"):
-        assert (tmp_path / "new").is_dir()
-    assert not (tmp_path / "new").exists()
