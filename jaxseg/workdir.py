@@ -18,6 +18,10 @@ _FREE_IN_TRAINING = (
 # What must not differ when a trained model is used: no array's shape tells of these.
 _BOUND_IN_USE = ("model.*", "data.mean", "data.std")
 _FREE_IN_USE = ("model.dtype", "model.dropout")
+# Files that none but the run that holds the lock writes, again and again.
+_WRITTEN_IN_TRAINING = (
+    *("config.json", "classes.json", "metrics.jsonl", "class_counts.npy"),
+)
 
 
 @contextlib.contextmanager
@@ -27,8 +31,15 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     The processes of one run share the lock, which process 0 holds. Raises UserError in
     all of them if another run has it.
     """
+
+    def take() -> None:
+        stack.enter_context(lock.held(workdir))
+        for name in _WRITTEN_IN_TRAINING:  # pictures.atomic_path, in a killed run
+            for unfinished in workdir.glob(f".*-{name}"):
+                unfinished.unlink()
+
     with contextlib.ExitStack() as stack:
-        agreement.decided(lambda: stack.enter_context(lock.held(workdir)))
+        agreement.decided(take)
         yield
 
 

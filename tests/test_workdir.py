@@ -78,3 +78,12 @@ def test_one_run_at_a_time(tmp_path):
         done = subprocess.run(other, capture_output=True, text=True, check=False)
         assert "another run is training" in done.stderr
     assert subprocess.run(other, check=False).returncode == 0
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path):
+    names = {".12-config.json", ".3456-metrics.jsonl", ".12-report.html", "config.json"}
+    for name in names:
+        (tmp_path / name).touch()
+    with workdir.locked(tmp_path):
+        left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".12-report.html", "config.json", ".lock", ".lock.json"}
