@@ -3,12 +3,14 @@
 The HTML page made of them is written by `report_html`.
 """
 
+import contextlib
+import errno
 import json
 import math
 import numbers
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, SupportsFloat
 
 import rich.console
@@ -183,13 +185,15 @@ class Progress:
         ]
         line = "  ".join([f"step {step}/{self._total}", *shown])
         if self._bar is None:
-            print(line, flush=True)
+            with _unless_full():
+                print(line, flush=True)
         else:
             self._bar.update(self._task, completed=step, description=line)
 
     def print(self, text: str) -> None:
         """Prints text as it is, above the line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with _unless_full():
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leaves the line as it stands."""
@@ -210,6 +214,16 @@ class Progress:
 def make_progress(total_steps: int, start_step: int) -> Progress:
     """A progress line on standard output, from `start_step` to `total_steps`."""
     return Progress(total_steps, start_step, rich.console.Console())
+
+
+@contextlib.contextmanager
+def _unless_full() -> Iterator[None]:
+    """Gives up a line where the output is a file on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

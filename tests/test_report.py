@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import math
@@ -160,3 +161,18 @@ def test_progress_on_a_terminal(monkeypatch):
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     assert "evaluated [7]" in lines
     assert lines[-1].endswith("step 10/400  loss 0.5000")
+
+
+@pytest.mark.parametrize(("code", "ends"), [(28, False), (32, True)])
+def test_output_to_a_full_disk_does_not_end_the_run(code, ends):
+    class Failing(io.StringIO):
+        def write(self, text):
+            raise OSError(code, "No space left on device, or no reader")
+
+    expected = pytest.raises(OSError) if ends else contextlib.nullcontext()
+    with contextlib.redirect_stdout(Failing()):
+        progress = report.make_progress(10, 0)
+        with expected:
+            progress.update(1, {"loss": 0.5})
+        with expected:
+            progress.print("a line")
