@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable
+from typing import Any
 
 from jaxseg import errors, manifest
 
@@ -73,6 +74,8 @@ def settle(folder: pathlib.Path) -> int:
             "that of step %d",
             *(each, why, target, step),
         )
+    if changed := _changed_versions(manifest.read(folder / str(step))):
+        logging.warning("checkpoint %d was saved with %s", step, ", ".join(changed))
     return step
 
 
@@ -155,3 +158,13 @@ def _check(folder: pathlib.Path, step: int) -> None:
             f"checkpoint {step} in {folder} is damaged ({error}); the others are "
             f"{others}: choose one with --step"
         ) from error
+
+
+def _changed_versions(content: dict[str, Any]) -> list[str]:
+    """With other versions a run does not end bit for bit as it would have."""
+    saved, now = content["versions"], manifest.versions()
+    return [
+        f"{name} {saved.get(name)} (now {now[name]})"
+        for name in now
+        if saved.get(name) != now[name]
+    ]

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import numpy as np
@@ -34,6 +35,7 @@ FLAGS = (
     *("--config.checkpoint.every=2", "--config.checkpoint.keep=2"),
     *("--config.optim.warmup_steps=0", "--config.optim.name=sgd"),
 )
+warnings.filterwarnings("ignore", message="Sharding info not provided")
 TIMED = ("images_per_second", "data_wait", "data_wait_share")
 
 

@@ -74,6 +74,17 @@ def test_training_sets_damage_aside(tmp_path, caplog):
     assert found(tmp_path) == ["2", "4", "damaged-6", "damaged-8"]
 
 
+def test_other_versions_are_told(tmp_path, monkeypatch, caplog):
+    put(tmp_path, {2: None})
+    assert saved.settle(tmp_path) == 2
+    assert not caplog.messages
+    versions = manifest.versions() | {"jax": "99.0"}
+    now = manifest.versions()["jax"]
+    monkeypatch.setattr(manifest, "versions", lambda: versions)
+    assert saved.settle(tmp_path) == 2
+    assert caplog.messages == [f"checkpoint 2 was saved with jax {now} (now 99.0)"]
+
+
 def test_only_damage_is_left(tmp_path):
     (tmp_path / "damaged-6").mkdir()
     assert saved.exist(tmp_path)  # or training would begin anew
