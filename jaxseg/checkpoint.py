@@ -123,7 +123,7 @@ class Checkpoints:
         except Exception as error:  # orbax raises many kinds
             self._failure = " ".join(str(error).split())[:300] or type(error).__name__
             self._tell(step)
-            if jax.process_index() == 0:
+            if jax.process_count() == 1:  # else others may still be writing there
                 saved.remove_unfinished(self.folder)
             return
         try:

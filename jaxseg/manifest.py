@@ -101,13 +101,14 @@ def _encode(content: Mapping[str, Any]) -> str:
     """The manifest's text; stays as it is in every format, as does "format" itself."""
     body = json.dumps(content, indent=1)
     return json.dumps(
-        {"crc32": zlib.crc32(body.encode()), "manifest": content}, indent=1
+        {"crc32": f"{zlib.crc32(body.encode()):08x}", "manifest": content}, indent=1
     )
 
 
-def _crc32(path: pathlib.Path) -> int:
+def _crc32(path: pathlib.Path) -> str:
+    """In hexadecimal digits."""
     checksum = 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
-    return checksum
+    return f"{checksum:08x}"

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -245,3 +247,58 @@ def test_a_disk_that_is_read_only_for_a_while(small_disk, caplog):
         remount(small_disk, "rw")
         checkpoints.save(3, parts(3))
     assert {path.name for path in (small_disk / "checkpoints").iterdir()} == {"1", "3"}
+
+
+TWO = """
+import pathlib, sys
+import jax, jax.numpy as jnp
+from jaxseg import checkpoint, config, sharding
+
+port, index, workdir = sys.argv[1:]
+jax.distributed.initialize(f"localhost:{port}", 2, int(index))
+mesh = sharding.make_mesh()
+
+def state(step):
+    def make():
+        return {"a": jnp.full((4, 2), float(step)), "b": jnp.arange(8.0) + step}
+    places = {"a": sharding.replicated(mesh), "b": sharding.split_batch(mesh)}
+    return {"model": jax.jit(make, out_shardings=places)()}
+
+def full():
+    raise OSError(28, "No space left on device")
+
+path = pathlib.Path(workdir)
+with checkpoint.open_all(path, config.Config()) as checkpoints:
+    checkpoints.save(2, state(2), miou=0.5)
+    checkpoints.save(4, state(4))
+    checkpoints.save(6, state(6), before=full)
+    checkpoints.save(8, state(8))
+if index == "0":
+    (path / "checkpoints/8/model/manifest.ocdbt").unlink()
+with checkpoint.open_all(path, config.Config()) as checkpoints:
+    step = checkpoints.latest()
+    found = checkpoints.restore(step, state(0))["model"]["b"]
+    print("found", step, [each.data.tolist() for each in found.addressable_shards])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_save_and_restore_together(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, port, str(index), str(tmp_path)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert "found 4 [[4.0, 5.0, 6.0, 7.0]]" in outputs[0][0], outputs[0][1]
+    assert "found 4 [[8.0, 9.0, 10.0, 11.0]]" in outputs[1][0], outputs[1][1]
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"2", "4", "damaged-8"}
