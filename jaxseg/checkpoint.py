@@ -96,6 +96,12 @@ class Checkpoints:
                 "again"
             )
 
+    def wait(self) -> None:
+        """Waits until the last save is on disk or has failed."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
     def close(self) -> None:
         """Waits until all that was started is on disk or has failed."""
         self.wait()
@@ -128,7 +134,7 @@ class Checkpoints:
             return
         try:
             saved.keep_only(self.folder, self._keep)
-        except OSError as error:
+        except (OSError, errors.UserError) as error:  # one of a later format
             logging.warning("old checkpoints cannot be removed: %s", error)
 
     def _tell(self, step: int) -> None:
@@ -138,12 +144,6 @@ class Checkpoints:
             step,
             self._failure,
         )
-
-    def wait(self) -> None:
-        """Waits until the last save is on disk or has failed."""
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
 
 
 @contextlib.contextmanager
