@@ -1,15 +1,20 @@
 """Saving and restoring of the training state; the only file that knows orbax.
 
-A checkpoint has these parts: `model`, the variables by name; `ema`, the same of the
+A checkpoint is made of parts: `model`, the variables by name; `ema`, the same of the
 moving average, if one is kept; and `training`, the rest of the state. The position in
-the data is the step (data/loader.py) and needs no part.
+the data is the step (data/loader.py) and needs no part. Beside them lies a manifest
+(manifest.py), by which damage is found out.
+
+Orbax makes the files under another name; when the manifest is written too, the folder
+is renamed. So a checkpoint appears whole or not at all, whenever the process dies.
 """
 
+import concurrent.futures
 import contextlib
+import json
 import logging
 import pathlib
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,115 +22,166 @@ from flax import nnx
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
+from jaxseg import agreement, errors, manifest, saved, sharding
 from jaxseg import config as config_lib
-from jaxseg import errors, sharding
 from jaxseg.models import build, names
-
-# orbax types its own arguments more narrowly than what it takes.
-_training: Any = ocp.training
-_policies: Any = ocp.training.preservation_policies
 
 
 class Checkpoints:
-    """The checkpoints of a workdir: the latest `keep` and the best by mIoU.
+    """The checkpoints of a workdir, which one run writes: the latest and the best.
 
-    Saving goes on in the background; a checkpoint appears whole or not at all.
+    Saving goes on in the background. A save that fails is told, leaves nothing behind
+    and does not stop the caller, who tries again at the next one.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, keep: int):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every save
-        best = _policies.BestN(
-            get_metric_fn=lambda metrics: metrics["miou"],
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
-        folder = (workdir / "checkpoints").absolute()
-        self._orbax = _training.Checkpointer(
-            folder,
-            preservation_policy=_policies.AnyPreservationPolicy(
-                [_policies.LatestN(keep), best]
-            ),
-        )
+    def __init__(self, workdir: pathlib.Path, config: config_lib.Config):
+        _silence_orbax()
+        self.folder = (workdir / "checkpoints").absolute()
+        self._keep = config.checkpoint.keep
+        self._config = json.loads(config_lib.to_json(config))
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending: concurrent.futures.Future | None = None
+        self._failure: str | None = None  # of the last save
 
     def save(
         self,
         step: int,
-        parts: dict[str, Any],
+        parts: Mapping[str, Any],
         *,
         miou: float | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts to save the state after `step` steps, with its mIoU if evaluated."""
-        self._orbax.save_checkpointables_async(
-            step,
-            parts,
-            metrics=None if miou is None else {"miou": miou},
-            force=True,
-            overwrite=True,
-        )
+        """Starts to save the state after `step` steps, with its mIoU if evaluated.
 
-    @property
-    def steps(self) -> list[int]:
-        """The steps that can be restored, rising."""
-        return sorted(each.step for each in self._orbax.checkpoints)
-
-    @property
-    def best_step(self) -> int:
-        """The step with the highest mIoU; where none was evaluated, the latest."""
-        rated = [each for each in self._orbax.checkpoints if each.metrics]
-        if not rated:
-            return max(self.steps)
-        return max(rated, key=lambda each: (each.metrics["miou"], each.step)).step
-
-    def restore(self, step: int, template: dict[str, Any], mesh: Mesh) -> dict:
-        """The parts that `template` ({part: arrays, or their shapes}) asks for.
-
-        Arrays come to lie as the template's, or where those tell nothing on all of the
-        mesh, wherever they lay when saved. Raises UserError if there is no such step
-        or its arrays differ from the template's.
+        Waits for the save before. The arrays may be donated when this returns. `before`
+        writes files that must not be older than the checkpoint, in process 0.
         """
-        if step not in self.steps:
-            known = ", ".join(map(str, self.steps)) or "none"
+        self.wait()
+        self._failure = agreement.decided(lambda: self._prepare(before))
+        if self._failure is None:
+            path = saved.unfinished(self.folder, step)
+            try:
+                with _context():
+                    writing = ocp.save_checkpointables_async(str(path), dict(parts))
+            except OSError as error:
+                self._failure = str(error)
+            else:
+                self._pending = self._thread.submit(self._finish, step, writing, miou)
+        if self._failure is not None:
+            self._tell(step)
+
+    def latest(self) -> int:
+        """The newest step that can be restored; newer ones, damaged, are set aside."""
+        return agreement.decided(lambda: saved.settle(self.folder))
+
+    def has(self, step: int) -> bool:
+        """Whether there is a checkpoint of this step."""
+        self.wait()
+        return agreement.decided(lambda: step in saved.steps(self.folder))
+
+    def restore(self, step: int, template: Mapping[str, Any]) -> dict[str, Any]:
+        """As `restore`, from this workdir."""
+        return restore(self.folder, step, template)
+
+    def check_saved(self) -> None:
+        """Waits for the last save; raises UserError if it failed."""
+        self.wait()
+        failure = agreement.decided(lambda: self._failure)
+        if failure is not None:
+            known = agreement.decided(lambda: saved.steps(self.folder))
+            newest = f"that of step {known[-1]}" if known else "none"
             raise errors.UserError(
-                f"{self._orbax.directory} has no checkpoint of step {step}; "
-                f"it has {known}"
+                f"the last checkpoint could not be saved in {self.folder} ({failure}); "
+                f"the newest there is {newest}; make room there and run the command "
+                "again"
             )
-        everywhere = sharding.replicated(mesh)
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=getattr(x, "sharding", None) or everywhere
-            ),
-            template,
-        )
-        try:
-            return self._orbax.load_checkpointables(step, abstract)
-        except Exception as error:  # orbax raises many kinds; the cause tells why
-            reason = " ".join(str(error.__cause__ or error).split())[:300]
-            raise errors.UserError(
-                f"checkpoint {step} in {self._orbax.directory} does not fit this "
-                f"config: {reason}"
-            ) from error
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk or has failed."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
     def close(self) -> None:
-        """Waits until all that was started is on disk, then lets go."""
-        self._orbax.close()
+        """Waits until all that was started is on disk or has failed."""
+        self.wait()
+        self._thread.shutdown()
+
+    def _prepare(self, before: Callable[[], None]) -> str | None:
+        """Makes ready for a save; returns why that failed, if it did."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            saved.remove_unfinished(self.folder)
+            before()
+        except OSError as error:
+            return str(error)
+        return None
+
+    def _finish(self, step: int, writing: Any, miou: float | None) -> None:
+        """Waits for orbax, then makes a checkpoint of its files; in the background."""
+        try:
+            writing.result()
+            if jax.process_index() > 0:
+                return
+            path = saved.unfinished(self.folder, step)
+            manifest.write(path, step=step, miou=miou, config=self._config)
+            saved.commit(self.folder, step)
+        except Exception as error:  # orbax raises many kinds
+            self._failure = " ".join(str(error).split())[:300] or type(error).__name__
+            self._tell(step)
+            if jax.process_count() == 1:  # else others may still be writing there
+                saved.remove_unfinished(self.folder)
+            return
+        try:
+            saved.keep_only(self.folder, self._keep)
+        except (OSError, errors.UserError) as error:  # one of a later format
+            logging.warning("old checkpoints cannot be removed: %s", error)
+
+    def _tell(self, step: int) -> None:
+        logging.warning(
+            "checkpoint %d could not be saved (%s); training goes on and tries again "
+            "at the next one",
+            step,
+            self._failure,
+        )
 
 
 @contextlib.contextmanager
-def open_all(workdir: pathlib.Path, *, keep: int) -> Iterator[Checkpoints]:
-    """The checkpoints of a workdir, closed at the end."""
-    with contextlib.closing(Checkpoints(workdir, keep=keep)) as checkpoints:
+def open_all(workdir: pathlib.Path, config: config_lib.Config) -> Iterator[Checkpoints]:
+    """The checkpoints of a workdir for the run that writes them.
+
+    Raises UserError at the end if the last save failed.
+    """
+    with contextlib.closing(Checkpoints(workdir, config)) as checkpoints:
+        agreement.decided(lambda: saved.remove_unfinished(checkpoints.folder))
         yield checkpoints
+        checkpoints.check_saved()
 
 
 def exists(workdir: pathlib.Path) -> bool:
-    """Whether the workdir has a checkpoint to go on from."""
-    return any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*"))
+    """Whether the workdir has a checkpoint to go on from, be it damaged."""
+    return agreement.decided(lambda: saved.exist(workdir / "checkpoints"))
 
 
-def remove_unfinished(workdir: pathlib.Path) -> None:
-    """Removes what a killed run was writing; only for who alone writes there."""
-    for unfinished in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+def restore(
+    folder: pathlib.Path, step: int, template: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parts that `template` ({part: arrays, or their shapes}) asks for.
+
+    Arrays get the shardings of the template's, whatever they were saved from. Raises
+    UserError if the arrays differ from the template's in name, shape or number.
+    """
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        dict(template),
+    )
+    try:
+        return ocp.load_checkpointables(str(folder.absolute() / str(step)), abstract)
+    except Exception as error:  # orbax raises many kinds; the cause tells why
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise errors.UserError(
+            f"checkpoint {step} in {folder} does not fit this config: {reason}"
+        ) from error
 
 
 def restore_model(
@@ -136,16 +192,36 @@ def restore_model(
     Its weights are the moving average, where one was kept and is wanted. Raises
     UserError if the workdir has no such checkpoint, or one of another model.
     """
-    if not exists(workdir):
-        raise errors.UserError(f"{workdir} has no checkpoints; train there first")
-    with open_all(workdir, keep=2**31) as checkpoints:
-        step = checkpoints.best_step if step is None else step
-        abstract = nnx.eval_shape(
-            lambda: build.build_model(config.model, rngs=nnx.Rngs(0))
-        )
-        abstract.eval()
-        graphdef, params, stats = names.split(abstract)
-        averaged = config.train.ema and config.eval.weights == "ema"
-        part = "ema" if averaged else "model"
-        saved = checkpoints.restore(step, {part: params | stats}, mesh)
-    return names.merge(graphdef, saved[part]), step
+    _silence_orbax()
+    folder = workdir / "checkpoints"
+    chosen: int = agreement.decided(lambda: saved.choose(folder, step))
+    abstract = nnx.eval_shape(lambda: build.build_model(config.model, rngs=nnx.Rngs(0)))
+    abstract.eval()
+    graphdef, params, stats = names.split(abstract)
+    everywhere = sharding.replicated(mesh)
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+        params | stats,
+    )
+    averaged = config.train.ema and config.eval.weights == "ema"
+    part = "ema" if averaged else "model"
+    found = restore(folder, chosen, {part: template})
+    return names.merge(graphdef, found[part]), chosen
+
+
+def _silence_orbax() -> None:
+    """Orbax tells of every save, and prints a page for each failure that it raises."""
+    logger = logging.getLogger("absl")
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(_is_not_orbax)
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+def _context() -> ocp.Context:
+    context = ocp.Context()
+    # Else a folder that cannot be made leaves threads that wait for it for minutes.
+    context.asynchronous.create_directories_asynchronously = False
+    return context

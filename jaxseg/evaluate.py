@@ -110,9 +110,12 @@ def write_report(
     dataset: datasets.Dataset,
     config: config_lib.Config,
 ) -> None:
-    """Process 0 writes result.json and report.html and prints the table."""
+    """Prints the table and writes result.json and report.html, in process 0."""
     if not hosts.is_main():
         return
+    rich.print(report.result_table(result))
+    miou = report.score(result["miou"])
+    print(f"step {result['step']}  mIoU {miou}  ({result['images']} images)")
     report.write_result(workdir, result)
     report_html.write_html(
         workdir,
@@ -121,9 +124,6 @@ def write_report(
         result=result,
         panels=make_panels(model, dataset, config),
     )
-    rich.print(report.result_table(result))
-    miou = report.score(result["miou"])
-    print(f"step {result['step']}  mIoU {miou}  ({result['images']} images)")
 
 
 def make_panels(

@@ -3,22 +3,23 @@
 The HTML page made of them is written by `report_html`.
 """
 
+import contextlib
+import errno
 import json
 import math
 import numbers
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, SupportsFloat
 
 import rich.console
 import rich.progress
 import rich.table
 import rich.text
-import tensorboardX
 
-from jaxseg import errors, pictures
+from jaxseg import appended, errors, pictures, tensorboard
 
 SCORES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1"}
 # The means that a result brings along; precision has none.
@@ -41,6 +42,7 @@ class MetricWriter:
 
     Rows after `resume_step` (all of them if it is 0) and a half-written last line are
     dropped first, so that a resumed run ends with the rows of an uninterrupted one.
+    Rows wait in memory while the disk is full.
     """
 
     def __init__(self, workdir: pathlib.Path, *, resume_step: int):
@@ -48,11 +50,9 @@ class MetricWriter:
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(workdir) if 0 < resume_step >= row["step"]]
         _write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-        # TensorBoard hides what it holds from purge_step on.
-        purge_step = resume_step + 1 if resume_step else 0
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tb"), purge_step=purge_step
+        self._file = appended.AppendedFile(path)
+        self._board = tensorboard.EventFile(
+            workdir / "tb", first_step=resume_step + 1 if resume_step else 0
         )
 
     def write(
@@ -64,11 +64,9 @@ class MetricWriter:
         """Appends one row; what is not finite becomes null (NaN is not JSON)."""
         values = finite(dict(scalars))
         row = {"step": int(step), "split": split, **values}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if value is not None:
-                self._board.add_scalar(f"{split}/{name}", value, step)
+        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        scalars = {f"{split}/{name}": v for name, v in values.items() if v is not None}
+        self._board.write(step, scalars)
 
     def close(self) -> None:
         """Writes out what is pending."""
@@ -207,13 +205,15 @@ class Progress:
         ]
         line = "  ".join([f"step {step}/{self._total}", *shown])
         if self._bar is None:
-            print(line, flush=True)
+            with _unless_full():
+                print(line, flush=True)
         else:
             self._bar.update(self._task, completed=step, description=line)
 
     def print(self, text: str) -> None:
         """Prints text as it is, above the line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with _unless_full():
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leaves the line as it stands."""
@@ -234,6 +234,16 @@ class Progress:
 def make_progress(total_steps: int, start_step: int) -> Progress:
     """A progress line on standard output, from `start_step` to `total_steps`."""
     return Progress(total_steps, start_step, rich.console.Console())
+
+
+@contextlib.contextmanager
+def _unless_full() -> Iterator[None]:
+    """Gives up a line where the output is a file on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

@@ -49,8 +49,7 @@ def run(
     model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
     _print_start(config, len(sources["train"]), mesh)
-    nothing = contextlib.nullcontext()
-    with workdir_lib.locked(workdir) if hosts.is_main() else nothing:
+    with workdir_lib.locked(workdir):
         resuming = checkpoint.exists(workdir)
         if resuming:
             workdir_lib.check_to_train(workdir, config, force=force)
@@ -59,9 +58,7 @@ def run(
             print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
         trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
         del model  # the trainer holds its weights where the mesh says
-        if hosts.is_main():
-            checkpoint.remove_unfinished(workdir)
-        with checkpoint.open_all(workdir, keep=config.checkpoint.keep) as checkpoints:
+        with checkpoint.open_all(workdir, config) as checkpoints:
             if resuming:
                 trainer.restore(checkpoints)
             trainer.loop(checkpoints)
@@ -118,8 +115,8 @@ class _Trainer:
 
     def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Takes over the state that was saved last."""
-        state, step = self.state, max(checkpoints.steps)
-        saved = checkpoints.restore(step, _parts(state), self.mesh)
+        state, step = self.state, checkpoints.latest()
+        saved = checkpoints.restore(step, _parts(state))
         model = saved["model"]
         self.state = dataclasses.replace(
             state,
@@ -158,7 +155,7 @@ class _Trainer:
                     return
             if start >= steps:  # nothing was left to train
                 steps, result = start, self._evaluate()
-                if start not in checkpoints.steps:
+                if not checkpoints.has(start):
                     log.evaluated(start, result)
                     self._save(checkpoints, start, result)
         assert result is not None  # the last step is always evaluated
@@ -253,9 +250,10 @@ class _Trainer:
 
     def _save(self, checkpoints, step: int, result: dict | None) -> None:
         miou = result["miou"] if result else None
-        if hosts.is_main():
-            workdir_lib.write_facts(self.workdir, self.config, self.dataset)
-        checkpoints.save(step, _parts(self.state), miou=miou)
+        facts = functools.partial(
+            workdir_lib.write_facts, self.workdir, self.config, self.dataset
+        )
+        checkpoints.save(step, _parts(self.state), miou=miou, before=facts)
 
 
 def _parts(state: state_lib.TrainState) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run's folder holds besides checkpoints: its lock, its config, its classes."""
+"""What a run's folder holds besides checkpoints: its config and its classes."""
 
 import contextlib
 import fnmatch
@@ -6,10 +6,8 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import filelock
-
+from jaxseg import agreement, errors, lock, pictures
 from jaxseg import config as config_lib
-from jaxseg import errors, pictures
 from jaxseg.data import datasets
 
 # What may differ when a run goes on: it changes nothing of what is trained.
@@ -21,29 +19,29 @@ _FREE_IN_TRAINING = (
 # What must not differ when a trained model is used: no array's shape tells of these.
 _BOUND_IN_USE = ("model.*", "data.mean", "data.std", "train.ema")
 _FREE_IN_USE = ("model.dtype", "model.dropout")
+# Files that none but the run that holds the lock writes, again and again.
+_WRITTEN_IN_TRAINING = (
+    *("config.json", "classes.json", "metrics.jsonl", "class_counts.npy"),
+)
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the folder and keeps other runs out of it while training goes on.
 
-    Where nothing comes to be written, no folder is left either.
+    The processes of one run share the lock, which process 0 holds. Raises UserError in
+    all of them if another run has it.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / ".lock"
-    try:
-        with filelock.FileLock(path, timeout=0):
-            try:
-                yield
-            finally:
-                if [*workdir.iterdir()] == [path]:
-                    path.unlink()
-                    workdir.rmdir()
-    except filelock.Timeout as error:
-        raise errors.UserError(
-            f"another run is training in {workdir}; wait for it or choose another "
-            "--workdir"
-        ) from error
+
+    def take() -> None:
+        stack.enter_context(lock.held(workdir))
+        for name in _WRITTEN_IN_TRAINING:  # pictures.atomic_path, in a killed run
+            for unfinished in workdir.glob(f".*-{name}"):
+                unfinished.unlink()
+
+    with contextlib.ExitStack() as stack:
+        agreement.decided(take)
+        yield
 
 
 def write_facts(
@@ -62,6 +60,12 @@ def check_to_train(
 
     `force` names those that may differ all the same, such as "optim.lr".
     """
+    agreement.decided(lambda: _check_to_train(workdir, config, force))
+
+
+def _check_to_train(
+    workdir: pathlib.Path, config: config_lib.Config, force: Sequence[str]
+) -> None:
     differing = {
         name: values
         for name, values in _differences(workdir, config).items()

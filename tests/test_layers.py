@@ -11,15 +11,15 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 LAYERS = (
     (
         *("errors", "cache", "config", "validate", "xla", "command", "pictures"),
-        *("sharding", "hosts", "resize"),
+        *("sharding", "hosts", "resize", "agreement", "appended"),
     ),
     (
         *("models", "data", "losses", "ohem", "dice", "metrics", "optim"),
         *("augment", "augment_color", "augment_mix", "augment_policy"),
     ),
-    ("pretrained", "inference"),
+    ("pretrained", "inference", "manifest", "lock", "tensorboard"),
     (
-        *("state", "step", "watch", "memory", "checkpoint", "workdir"),
+        *("state", "step", "watch", "memory", "saved", "checkpoint", "workdir"),
         *("report", "report_html"),
     ),
     ("log", "evaluate", "predict", "export"),
@@ -41,6 +41,8 @@ WITHIN = {
     ("sharding", "config"),
     ("hosts", "errors"),
     ("step", "state"),
+    ("agreement", "errors"),
+    ("checkpoint", "saved"),
     ("losses", "ohem"),
     ("losses", "dice"),
     ("data.browse", "augment"),
@@ -135,6 +137,7 @@ def test_no_circle_within_a_folder(folder):
         *("errors", "config", "validate", "command", "xla", "pictures"),
         *("report", "report_html", "data.ahead", "data.balance", "data.check"),
         *("data.examine", "data.findings", "data.png", "data.shards"),
+        *("manifest", "saved", "lock", "appended", "tensorboard"),
     ],
 )
 def test_without_jax(name):

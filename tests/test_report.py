@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import io
 import json
 import math
@@ -171,3 +173,26 @@ def test_progress_on_a_terminal(monkeypatch):
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     assert "evaluated [7]" in lines
     assert lines[-1].endswith("step 10/400  loss 0.5000")
+
+
+class Failing(io.StringIO):
+    def __init__(self, code):
+        super().__init__()
+        self.code = code
+
+    def write(self, text):
+        raise OSError(self.code, "No space left on device, or no reader")
+
+
+def test_output_to_a_full_disk_does_not_end_the_run():
+    with contextlib.redirect_stdout(Failing(errno.ENOSPC)):
+        progress = report.make_progress(10, 0)
+        progress.update(1, {"loss": 0.5})
+        progress.print("a line")
+
+
+def test_output_that_nobody_reads_ends_the_run():
+    with contextlib.redirect_stdout(Failing(errno.EPIPE)):
+        progress = report.make_progress(10, 0)
+        with pytest.raises(BrokenPipeError):
+            progress.update(1, {"loss": 0.5})

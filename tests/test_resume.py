@@ -2,6 +2,8 @@
 
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import program
@@ -81,3 +83,18 @@ def test_sigterm_saves_and_exits_0(uninterrupted, tmp_path):
     done = program.run(tmp_path / "run", *FLAGS)
     assert done.returncode == 0, done.stderr
     assert_same(outcome(tmp_path / "run", tmp_path), expected)
+
+
+@pytest.mark.slow
+def test_a_short_soak(tmp_path):
+    command = [sys.executable, "scripts/soak.py", "4", str(tmp_path / "soak")]
+    done = subprocess.run(
+        command,
+        cwd=program.ROOT,
+        env=program.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all as it should be" in done.stdout

@@ -80,12 +80,6 @@ def test_one_run_at_a_time(tmp_path):
     assert subprocess.run(other, check=False).returncode == 0
 
 
-def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path):
-    with workdir.locked(tmp_path / "new"):
-        assert (tmp_path / "new").is_dir()
-    assert not (tmp_path / "new").exists()
-
-
 @pytest.mark.parametrize(
     "text", ["[]", "3", '"abc"', "[" * 5000, "null", "{", '[["a"]]']
 )
@@ -103,3 +97,12 @@ def test_a_hostile_value_is_shown_and_no_more(begun):
     with pytest.raises(errors.UserError) as raised:
         workdir.check_to_use(begun, config.Config())
     assert errors.is_plain(str(raised.value))
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path):
+    names = {".12-config.json", ".3456-metrics.jsonl", ".12-report.html", "config.json"}
+    for name in names:
+        (tmp_path / name).touch()
+    with workdir.locked(tmp_path):
+        left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".12-report.html", "config.json", ".lock", ".lock.json"}

@@ -1,0 +1,41 @@
+"""What all processes of a run must do alike though one alone looks at the disk."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxseg import errors
+
+
+def decided(decide: Callable[[], Any]) -> Any:
+    """What `decide` returns in process 0, in every process; the others do not call it.
+
+    It is plain JSON data. Raises in every process what `decide` raised in process 0,
+    in the others as a UserError. All processes must call this at the same point.
+    """
+    if jax.process_count() == 1:
+        return decide()
+    if jax.process_index() > 0:
+        told = _from_first(None)
+        if "error" in told:
+            raise errors.UserError(told["error"])
+        return told["value"]
+    try:
+        value = decide()
+    except Exception as error:
+        _from_first({"error": str(error) or type(error).__name__})
+        raise
+    _from_first({"value": value})
+    return value
+
+
+def _from_first(told: dict[str, Any] | None) -> dict[str, Any]:
+    """What process 0 gives, in every process."""
+    data = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    data = np.resize(data, size)  # the others' bytes do not count
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(data)).tobytes())
