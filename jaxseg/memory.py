@@ -68,7 +68,9 @@ def step_too_large(config: config_lib.Config, needed_bytes: int | None = None) -
     return (
         f"a step on config.data.crop={config.data.crop} with "
         f"config.train.batch_size={config.train.batch_size} needs{size} more than the "
-        f"{available() / GIB:.1f} GiB of a device; make one of them smaller"
+        f"{available() / GIB:.1f} GiB of a device; make one of them smaller, take the "
+        "batch in parts (config.train.accumulate=2), keep less for the backward pass "
+        "(config.train.keep=blocks) or share it out (config.sharding.mesh)"
     )
 
 

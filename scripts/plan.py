@@ -20,7 +20,7 @@ from jaxseg import command, xla
 from jaxseg import config as config_lib
 
 _IMAGES = flags.DEFINE_integer("images", 2, "Images a device takes in a step.")
-_WORKER = flags.DEFINE_float("worker", 25.0, "Images a second that one core reads.")
+_WORKER = flags.DEFINE_float("worker", 70.0, "Images a second that one core reads.")
 
 COUNTS = (1, 8, 64, 256)
 A_HOST = 8  # devices

@@ -1,5 +1,6 @@
 """Data that never comes ends the run: a file that stalls, a worker that is killed."""
 
+import fcntl
 import os
 import pathlib
 import signal
@@ -10,12 +11,27 @@ import pytest
 from test_bad_input import FOLDER, make_folder
 
 
+@pytest.fixture
+def hang():
+    """Makes the kernel hold up whoever opens a file, as a disk does that is gone."""
+    held = []
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # asks to give the file back
+
+    def take(path):
+        held.append(os.open(path, os.O_WRONLY))
+        fcntl.fcntl(held[-1], fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+    yield take
+    for each in held:
+        os.close(each)
+    signal.signal(signal.SIGIO, before)
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_train(tmp_path, workers):
+def test_train(tmp_path, hang, workers):
     root = make_folder(tmp_path / "data")
     path = root / "train" / "images" / "2.jpg"
-    path.unlink()
-    os.mkfifo(path)  # nobody ever writes to it
+    hang(path)
     begin = time.monotonic()
     done = program.run(
         tmp_path / "w",
@@ -43,12 +59,11 @@ def test_train(tmp_path, workers):
         ),
     ],
 )
-def test_before_training(tmp_path, flags):
+def test_before_training(tmp_path, hang, flags):
     """The check of the first examples, and counting the classes of all."""
     root = make_folder(tmp_path / "data")
     path = root / "train" / "labels" / "3.png"
-    path.unlink()
-    os.mkfifo(path)
+    hang(path)
     data = (f"--config.data.root={root}", "--config.data.timeout=3")
     done = program.run(tmp_path / "w", *FOLDER, *data, *flags, timeout=120)
     assert done.returncode == 1

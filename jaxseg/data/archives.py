@@ -6,7 +6,6 @@ nothing is ever unpacked to disk.
 """
 
 import functools
-import os
 import pathlib
 import posixpath
 import stat
@@ -142,12 +141,11 @@ def read(file: File, *, limit: int = MAX_BYTES) -> bytes:
     if not isinstance(file, pathlib.Path):
         content = file.read_bytes()
     else:
-        # A pipe or device in a data set's folder: opened without waiting, not read.
-        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as f:
-            found = os.fstat(f.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise errors.UserError(f"{file} is no regular file; remove it")
-            content = f.read(min(found.st_size, limit) + 1)
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for its writer
+            raise errors.UserError(f"{file} is no regular file; remove it")
+        with file.open("rb") as opened:
+            content = opened.read(min(found.st_size, limit) + 1)
     if len(content) > limit:
         raise errors.UserError(
             f"{file} has more than {limit} bytes, which are not read; is it the right "
