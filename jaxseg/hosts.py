@@ -62,7 +62,7 @@ def joined(
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield
-        except errors.UserError as error:
+        except (errors.UserError, OSError) as error:
             watch.fail(str(error))
         except BaseException as error:
             if isinstance(error, jax.errors.JaxRuntimeError):

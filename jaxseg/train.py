@@ -3,15 +3,12 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import pathlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh
 
 from jaxseg import (
     checkpoint,
@@ -20,10 +17,12 @@ from jaxseg import (
     memory,
     optim,
     pretrained,
+    programs,
     sharding,
 )
 from jaxseg import config as config_lib
 from jaxseg import log as log_lib
+from jaxseg import start as start_lib
 from jaxseg import state as state_lib
 from jaxseg import step as step_lib
 from jaxseg import watch as watch_lib
@@ -48,7 +47,7 @@ def run(
     findings.check_first(sources, config.data, dataset.num_classes)
     model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
-    _print_start(config, len(sources["train"]), mesh)
+    start_lib.print_settings(config, len(sources["train"]), mesh)
     with workdir_lib.locked(workdir):
         resuming = checkpoint.exists(workdir)
         if resuming:
@@ -94,13 +93,8 @@ class _Trainer:
             num_classes=dataset.num_classes,
             ema=config.train.ema > 0,
         )
-        self.train_step = step_lib.make_train_step(
-            graphdef,
-            tx,
-            schedule,
-            mesh,
-            config,
-        )
+        train_step = step_lib.make_train_step(graphdef, tx, schedule, mesh, config)
+        self.programs = programs.Programs(train_step, config)
         model.eval()
         self.graphdef = names.split(model)[0]  # for evaluation
         self.eval_step = step_lib.make_eval_step(
@@ -110,8 +104,7 @@ class _Trainer:
             num_classes=dataset.num_classes,
             ignore=config.loss.ignore,
         )
-        self.programs: dict[tuple[int, ...], Any] = {}  # by shape of the labels
-        _print_parts(trained, frozen)
+        start_lib.print_parts(trained, frozen)
 
     def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Takes over the state that was saved last."""
@@ -132,7 +125,7 @@ class _Trainer:
         """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
         config, start = self.config, int(self.state.step)
         steps, result = config.train.steps, None
-        self._check_images_fit()
+        self.programs.check_images_fit()
         with (
             contextlib.closing(self._batches(start)) as batches,
             log_lib.Log(config, self.workdir, self.dataset, start) as log,
@@ -190,25 +183,12 @@ class _Trainer:
     def _step(self, step: int, batches: ahead.ReadAhead, log: log_lib.Log) -> None:
         with log.waiting(ready=batches.ready()):
             batch = next(batches)
-        shape = batch["labels"].shape
-        if shape not in self.programs:
+        if not self.programs.has(batch):
             log.flush()  # a row must not count this time
-            self._compile(batch)
+            self.programs.compile(self.state, batch)
             log.restart(step - 1)
-        self.state, found = self.programs[shape](self.state, batch)
+        self.state, found = self.programs.run(self.state, batch)
         log.add(step, found, batch)
-
-    def _compile(self, batch: step_lib.Batch) -> None:
-        """Compiles the train step for batches of this shape and sees that it fits."""
-        begin, shape = time.perf_counter(), batch["labels"].shape
-        compiled = self.train_step.lower(self.state, batch).compile()
-        memory.check(memory.needed(compiled), self.config)
-        seconds = time.perf_counter() - begin
-        gib = memory.needed(compiled) / memory.GIB
-        again = f" again, for labels {shape}" if self.programs else ""
-        told = f"compiled{again} in {seconds:.1f} s; a step needs {gib:.2f} GiB"
-        print(f"{told} on each device")
-        self.programs[shape] = compiled
 
     def _watch(self, batches, start: int, log: log_lib.Log) -> watch_lib.Watch:
         def explain(step: int, batch: step_lib.Batch) -> str:
@@ -226,12 +206,6 @@ class _Trainer:
         return watch_lib.Watch(
             self.config, self.state.params, explain=explain, tell=log.print
         )
-
-    def _check_images_fit(self) -> None:
-        """Refuses crops too large for images and labels, before any is made."""
-        pixels = self.config.train.batch_size * math.prod(self.config.data.crop)
-        values = 3 + 1  # float32 images, int32 labels
-        memory.check(4 * values * pixels // jax.device_count(), self.config)
 
     def _variables(self) -> dict[str, jax.Array]:
         """Those to evaluate, on this process's devices."""
@@ -265,31 +239,3 @@ def _parts(state: state_lib.TrainState) -> dict[str, Any]:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _print_start(config: config_lib.Config, count: int, mesh: Mesh) -> None:
-    """Tells what differs from the defaults, and how long `count` images will last."""
-    changes = config_lib.diff(config, config_lib.Config())
-    for name, (default, value) in changes.items():
-        print(f"config.{name} = {value!r} (default {default!r})")
-    steps, batch, settings = config.train.steps, config.train.batch_size, config.optim
-    print(
-        f"{steps} steps x {batch} images = {steps * batch} images seen, "
-        f"{steps * batch / count:.1f} epochs of {count}"
-    )
-    lr = f"lr {optim.scaled(settings, batch).lr:g} for batches of {batch}"
-    if settings.lr_scaling != "none":
-        lr += f", scaled ({settings.lr_scaling}) from {settings.lr:g}"
-        lr += f" for {settings.lr_batch_size}"
-    print(lr)
-    devices = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
-    print(f"{mesh.size} devices of {jax.process_count()} processes: {devices}")
-
-
-def _print_parts(trained, frozen) -> None:
-    for part in sorted({name.split(".")[0] for name in {**trained, **frozen}}):
-        counts = [
-            sum(v.size for name, v in params.items() if name.split(".")[0] == part)
-            for params in (trained, frozen)
-        ]
-        print(f"{part}: {counts[0]:,} parameters trained, {counts[1]:,} frozen")

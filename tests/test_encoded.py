@@ -47,11 +47,13 @@ def test_views_are_cropped_as_copies_are():
             np.testing.assert_array_equal(found[key], expected[key])
 
 
-def test_jpeg():
+@pytest.mark.parametrize(("form", "luma"), [("jpeg", (1, 1)), ("jpeg420", (2, 2))])
+def test_jpeg(form, luma):
     smooth = cv2.resize(IMAGE, (64, 48), interpolation=cv2.INTER_CUBIC)
-    content = encoded.encode_jpeg(smooth)
+    smooth = smooth if form == "jpeg" else np.repeat(smooth[..., :1], 3, -1)  # gray
+    content = encoded.FORMS[form].image(smooth)
     picture = Image.open(io.BytesIO(content))
-    assert [layer[1:3] for layer in picture.layer] == [(1, 1)] * 3  # 4:4:4
+    assert [layer[1:3] for layer in picture.layer] == [luma, (1, 1), (1, 1)]
     error = encoded.read_image(in_memory(content)).astype(float) - smooth
     assert 10 * np.log10(255**2 / (error**2).mean()) > 38  # dB
 

@@ -22,7 +22,7 @@ LAYERS = (
         *("state", "step", "watch", "memory", "saved", "checkpoint", "workdir"),
         *("report", "report_html"),
     ),
-    ("log", "evaluate", "predict", "export"),
+    ("programs", "start", "log", "evaluate", "predict", "export"),
     ("train",),
     ("main",),
 )

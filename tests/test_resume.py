@@ -17,13 +17,15 @@ FLAGS = (
     "--config.eval.every=10",
     "--config.train.log_every=3",
     "--config.model.dropout=0.3",
+    "--config.train.ema=0.9",
+    "--config.train.accumulate=2",
 )
 
 
-def outcome(workdir, folder):
-    """All rows but for their timings, and all variables of the last checkpoint."""
+def outcome(workdir, folder, *flags):
+    """All rows but for their timings, and the averages in the last checkpoint."""
     done = program.run(
-        workdir, *FLAGS, "--mode=export", "--step=30", f"--output={folder}"
+        workdir, *FLAGS, *flags, "--mode=export", "--step=30", f"--output={folder}"
     )
     assert done.returncode == 0, done.stderr
     rows = [
@@ -45,7 +47,11 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     done = program.run(folder / "run", *FLAGS)
     assert done.returncode == 0, done.stderr
-    return outcome(folder / "run", folder)
+    _, raw = outcome(folder / "run", folder, "--config.eval.weights=raw")
+    rows, averaged = outcome(folder / "run", folder)
+    moved = {name for name in raw if (raw[name] != averaged[name]).any()}
+    assert moved == raw.keys()
+    return rows, averaged
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ under a Netpbm header (PPM and PGM), which ArrayRecord compresses with zstd by i
 Every image library reads all of them.
 """
 
+import functools
 import io
 import math
 import re
@@ -21,10 +22,12 @@ _NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
 _GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
 
 
-def encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """JPEG of quality 95 with colors at full resolution, which edges of labels need."""
+def encode_jpeg(
+    image: UInt8[np.ndarray, "h w 3"], *, subsampling: str = "4:4:4"
+) -> bytes:
+    """JPEG of quality 95, by default with colors at full resolution, as labels are."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling="4:4:4")
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=subsampling)
     return buffer.getvalue()
 
 
@@ -52,6 +55,8 @@ class Form(NamedTuple):
 FORMS = {
     "original": Form(None, encode_png),
     "jpeg": Form(encode_jpeg, encode_raw),
+    # Colors at half the resolution, as in most photographs: less to read and decode.
+    "jpeg420": Form(functools.partial(encode_jpeg, subsampling="4:2:0"), encode_raw),
     "raw": Form(encode_raw, encode_raw),
 }
 

@@ -1,8 +1,8 @@
 """Writes a data set as TensorFlow Datasets keeps them, in ArrayRecord files.
 
     python -m jaxseg.data.prepare --dataset=cityscapes --source=DIR --data_dir=DIR
-        [--store=original|jpeg|raw] [--labels=raw|train] [--splits=train,val,...]
-        [--name=NAME] [--workers=N]
+        [--store=original|jpeg|jpeg420|raw] [--labels=raw|train] [--name=NAME]
+        [--splits=train,val,...] [--workers=N]
 
 Every image is decoded and every label value looked up on the way. The data set appears
 under its name when all of it is written; after a stop the same command goes on with the

@@ -1,0 +1,39 @@
+"""What a run tells before its first step: settings, sizes, what is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxseg import config as config_lib
+from jaxseg import optim
+
+
+def print_settings(config: config_lib.Config, count: int, mesh: Mesh) -> None:
+    """Tells what differs from the defaults, and how long `count` images will last."""
+    changes = config_lib.diff(config, config_lib.Config())
+    for name, (default, value) in changes.items():
+        print(f"config.{name} = {value!r} (default {default!r})")
+    steps, batch, settings = config.train.steps, config.train.batch_size, config.optim
+    print(
+        f"{steps} steps x {batch} images = {steps * batch} images seen, "
+        f"{steps * batch / count:.1f} epochs of {count}"
+    )
+    lr = f"lr {optim.scaled(settings, batch).lr:g} for batches of {batch}"
+    if settings.lr_scaling != "none":
+        lr += f", scaled ({settings.lr_scaling}) from {settings.lr:g}"
+        lr += f" for {settings.lr_batch_size}"
+    print(lr)
+    devices = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    print(f"{mesh.size} devices of {jax.process_count()} processes: {devices}")
+
+
+def print_parts(trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> None:
+    """Tells how many parameters of each part of the model are trained."""
+    for part in sorted({name.split(".")[0] for name in {**trained, **frozen}}):
+        counts = [
+            sum(v.size for name, v in params.items() if name.split(".")[0] == part)
+            for params in (trained, frozen)
+        ]
+        print(f"{part}: {counts[0]:,} parameters trained, {counts[1]:,} frozen")
