@@ -57,6 +57,7 @@ def joined(
         yield
         return
     watch = _Watch()
+    watch.introduce()
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
         if not is_main():
             stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -140,10 +141,18 @@ class _Watch:
     def __init__(self):
         self._client: Any = distributed.global_state.client
         self._me, self._beat = jax.process_index(), 0
+        self._who = f"process {self._me} on {platform.node()}, pid {os.getpid()}"
         self._ended = threading.Event()
         self._heard: dict[str, tuple[str, float]] = {}  # last words, and when they came
         self._tell("")
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def introduce(self) -> None:
+        """Tells who process 0 is: where it dies, JAX ends the others without a name."""
+        if self._me:
+            words = self._client.blocking_key_value_get(f"{_FOLDER}/0", 300_000)
+            first = json.loads(words)["who"]
+            print(f"{self._who}, follows {first}", file=sys.stderr, flush=True)
 
     def fail(self, reason: str) -> NoReturn:
         """Tells why, here and to the others, and ends this process."""
@@ -163,8 +172,7 @@ class _Watch:
 
     def _tell(self, end: str) -> None:
         self._beat += 1
-        who = f"process {self._me} on {platform.node()}, pid {os.getpid()}"
-        words = json.dumps({"who": who, "beat": self._beat, "end": end})
+        words = json.dumps({"who": self._who, "beat": self._beat, "end": end})
         self._client.key_value_set(f"{_FOLDER}/{self._me}", words, allow_overwrite=True)
 
     def _watch(self) -> None:

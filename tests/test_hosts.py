@@ -159,6 +159,8 @@ def test_the_death_of_one_ends_all(tmp_path, killed):
         assert f"pid {processes[1].pid} has not been heard of for" in outputs[0]
     else:  # JAX's coordination service died with process 0
         assert "leader" in outputs[1]
+        assert f"pid {processes[1].pid}, follows process 0 on" in outputs[1]
+        assert f"pid {processes[0].pid}\n" in outputs[1]
 
 
 @pytest.mark.slow

@@ -154,3 +154,14 @@ def test_freeze_statistics(rule):
     assert moved(model) == backbone
     model.eval()
     assert moved(model) == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("none", 0.01), ("linear", 0.04), ("sqrt", 0.02)]
+)
+def test_scaled(rule, expected):
+    settings = config.Optim(lr=0.01, lr_scaling=rule, lr_batch_size=8, end_lr=1e-4)
+    found = optim.scaled(settings, 32)
+    assert found.lr == pytest.approx(expected)
+    assert found.end_lr == 1e-4
+    assert optim.scaled(found, 32) == found  # once and no more
