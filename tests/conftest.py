@@ -27,3 +27,11 @@ def pytest_configure(config):
         "filterwarnings",
         "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning",
     )
+
+
+# What takes longest begins first, so that no process is left with it at the end.
+LONG = ("test_step.py", "test_main.py", "test_bad_input.py", "test_devices.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)

@@ -62,10 +62,10 @@ def empty_split(root):
     "spoil",
     [
         value_outside_the_map,
-        label_of_another_size,
+        pytest.param(label_of_another_size, marks=SLOW),
         pytest.param(truncated_jpeg, marks=SLOW),
         image_without_label,
-        empty_split,
+        pytest.param(empty_split, marks=SLOW),
     ],
 )
 def test_data(tmp_path, spoil):
@@ -86,14 +86,17 @@ def test_data(tmp_path, spoil):
         pytest.param(
             ["--config.model.backbone=resnet51"], "did you mean resnet50?", marks=SLOW
         ),
-        (
+        pytest.param(
             ["--config.data.crop=(16000,16000)", "--config.train.batch_size=1000"],
             "crop=(16000, 16000)",
+            marks=SLOW,
         ),
         pytest.param(
             ["--config.model.num_classes=4"], "the data set has 9", marks=SLOW
         ),
-        (["--config.freeze=bakbone"], "'bakbone', which is no part"),
+        pytest.param(
+            ["--config.freeze=bakbone"], "'bakbone', which is no part", marks=SLOW
+        ),
         pytest.param(
             ["--config.pretrained.path=torchvision/resnet500"],
             "torchvision/resnet50",
@@ -111,6 +114,7 @@ def test_settings(tmp_path, flags, told):
         assert not (tmp_path / "w").exists()
 
 
+@SLOW
 def test_a_file_in_place_of_the_workdir(tmp_path):
     (tmp_path / "w").write_text("")
     done = program.run(tmp_path / "w")

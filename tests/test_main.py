@@ -58,6 +58,7 @@ def test_eval_restores_and_agrees(trained):
     assert "no checkpoint of step 7" in program.only_line(absent)
 
 
+@pytest.mark.slow
 def test_another_network_than_the_trained_one_is_refused(trained, tmp_path):
     workdir, *_ = trained
     (tmp_path / "in").mkdir()

@@ -27,7 +27,8 @@ def hang():
     signal.signal(signal.SIGIO, before)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_train(tmp_path, hang, workers):
     root = make_folder(tmp_path / "data")
     path = root / "train" / "images" / "2.jpg"

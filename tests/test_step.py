@@ -102,6 +102,7 @@ def test_frozen_parts_do_not_move_in_20_steps(batch, optimizer):
         assert same == name.startswith("backbone."), name
 
 
+@pytest.mark.slow
 def test_frozen_backbone_has_no_backward_pass(batch):
     def flops(**options):
         train_step, state = make(**options)
@@ -265,7 +266,7 @@ def test_parts_give_the_gradient_of_the_whole_batch(batch):
     labels = batch["labels"].at[0].set(255)  # parts differ in the pixels that count
     batch = batch | {"labels": labels.at[1, 10:].set(2)}
     ends = []
-    for accumulate in (1, 2, 4):
+    for accumulate in (1, 4):
         train_step, state = make(
             freeze_bn=True,
             optimizer="sgd",
@@ -277,10 +278,10 @@ def test_parts_give_the_gradient_of_the_whole_batch(batch):
         state, found = train_step(state, batch)
         moved = {name: value - before[name] for name, value in state.params.items()}
         ends.append((moved, found))
-    for moved, found in ends[1:]:
-        assert float(found["loss"]) == pytest.approx(float(ends[0][1]["loss"]), 1e-6)
-        np.testing.assert_array_equal(found["confusion"], ends[0][1]["confusion"])
-        assert max(relative_errors(moved, ends[0][0]).values()) < 1e-4
+    (whole, expected), (parts, found) = ends
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), 1e-6)
+    np.testing.assert_array_equal(found["confusion"], expected["confusion"])
+    assert max(relative_errors(parts, whole).values()) < 1e-4
 
 
 def test_batch_norm_sees_each_part_by_itself(batch):
@@ -300,25 +301,20 @@ def test_batch_norm_sees_each_part_by_itself(batch):
 
 def test_moving_average(batch):
     train_step, state = make(train={"ema": 0.2})
-    plain_step, plain = make()
     expected = copied(state.params | state.stats)
     assert state.ema.keys() == expected.keys()
     for t in range(4):
         state, _ = train_step(state, batch)
-        plain, _ = plain_step(plain, batch)
         decay = min(0.2, (1 + t) / (10 + t))
         new = state.params | state.stats
         expected = {n: decay * v + (1 - decay) * new[n] for n, v in expected.items()}
     assert max(relative_errors(state.ema, expected).values()) < 1e-5
-    assert max(relative_errors(state.params, plain.params).values()) < 1e-6
     assert state.averaged.keys() == state.variables.keys()
-    assert not plain.ema
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_that_is_not_finite_only_counts(batch, accumulate):
+def test_a_step_that_is_not_finite_only_counts(batch):
     tiny = {"mean": (0.0,) * 3, "std": (1e-37,) * 3}  # what is not black is infinite
-    train = {"accumulate": accumulate, "ema": 0.9}
+    train = {"accumulate": 2, "ema": 0.9}
     train_step, state = make(train=train, data=tiny, log_every=4)
     before = jax.tree.map(np.array, state)
     state, found = train_step(state, batch)
