@@ -48,10 +48,9 @@ class Checkpoints:
         step: int,
         parts: Mapping[str, Any],
         *,
-        miou: float | None = None,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts to save the state after `step` steps, with its mIoU if evaluated.
+        """Starts to save the state after `step` steps.
 
         Waits for the save before. The arrays may be donated when this returns. `before`
         writes files that must not be older than the checkpoint, in process 0.
@@ -66,7 +65,7 @@ class Checkpoints:
             except OSError as error:
                 self._failure = str(error)
             else:
-                self._pending = self._thread.submit(self._finish, step, writing, miou)
+                self._pending = self._thread.submit(self._finish, step, writing)
         if self._failure is not None:
             self._tell(step)
 
@@ -78,6 +77,15 @@ class Checkpoints:
         """Whether there is a checkpoint of this step."""
         self.wait()
         return agreement.decided(lambda: step in saved.steps(self.folder))
+
+    def rate(self, step: int, miou: float | None) -> None:
+        """Adds the mIoU of a checkpoint, a fraction; the best one is kept."""
+        self.wait()
+        agreement.decided(lambda: self._rate(step, miou))
+
+    def is_rated(self, step: int) -> bool:
+        """Whether the checkpoint of this step has its mIoU."""
+        return agreement.decided(lambda: saved.miou(self.folder, step) is not None)
 
     def restore(self, step: int, template: Mapping[str, Any]) -> dict[str, Any]:
         """As `restore`, from this workdir."""
@@ -117,14 +125,14 @@ class Checkpoints:
             return str(error)
         return None
 
-    def _finish(self, step: int, writing: Any, miou: float | None) -> None:
+    def _finish(self, step: int, writing: Any) -> None:
         """Waits for orbax, then makes a checkpoint of its files; in the background."""
         try:
             writing.result()
             if jax.process_index() > 0:
                 return
             path = saved.unfinished(self.folder, step)
-            manifest.write(path, step=step, miou=miou, config=self._config)
+            manifest.write(path, step=step, config=self._config)
             saved.commit(self.folder, step)
         except Exception as error:  # orbax raises many kinds
             self._failure = " ".join(str(error).split())[:300] or type(error).__name__
@@ -132,10 +140,21 @@ class Checkpoints:
             if jax.process_count() == 1:  # else others may still be writing there
                 saved.remove_unfinished(self.folder)
             return
+        self._keep_some()
+
+    def _keep_some(self) -> None:
         try:
             saved.keep_only(self.folder, self._keep)
         except (OSError, errors.UserError) as error:  # one of a later format
             logging.warning("old checkpoints cannot be removed: %s", error)
+
+    def _rate(self, step: int, miou: float | None) -> None:
+        try:
+            manifest.rate(self.folder / str(step), miou)
+        except (OSError, manifest.DamagedError) as error:
+            if self._failure is None:  # else it is told that there is none
+                logging.warning("checkpoint %d cannot be rated (%s)", step, error)
+        self._keep_some()
 
     def _tell(self, step: int) -> None:
         logging.warning(

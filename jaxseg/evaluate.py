@@ -37,7 +37,7 @@ def run(config: config_lib.Config, workdir: pathlib.Path, *, step: int | None) -
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     workdir_lib.check_to_use(workdir, config)
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(config_lib.Mesh(height=config.sharding.mesh.height))
     model, step = checkpoint.restore_model(workdir, config, mesh, step=step)
     graphdef, params, stats = names.split(model)
     here = sharding.local_mesh(mesh)

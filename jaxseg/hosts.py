@@ -7,6 +7,7 @@ others why, and one that falls silent is found out and named by them.
 
 import contextlib
 import glob
+import hashlib
 import importlib.util
 import json
 import os
@@ -28,6 +29,10 @@ from jaxseg import errors
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 40.0  # before a process counts as dead; JAX itself takes 100
 _FOLDER = "jaxseg/hosts"  # of the keys in JAX's coordination service
+_SILENT = (
+    f"has not been heard of for {SILENT_SECONDS:g} s; the same command on all hosts "
+    "goes on from the last checkpoint"
+)
 
 
 @contextlib.contextmanager
@@ -36,42 +41,74 @@ def joined(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    stoppable: bool = True,
 ) -> Iterator[None]:
     """Joins the other processes of the run, if there are any, until the end.
 
     They are found from what Slurm, Open MPI, Cloud TPU or Kubernetes put into the
     environment, or through the address HOST:PORT of process 0. An error ends this
-    process at once, with status 1, and with it all the others.
+    process at once, with status 1, and with it all the others. SIGTERM is left to
+    `stop_signals`, unless the program is not `stoppable`.
     """
-    if not coordinator and not _in_a_cluster():
+    jax.config.update("jax_enable_preemption_service", stoppable)
+    if not _join(coordinator, num_processes, process_id):
         yield
         return
-    try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (ValueError, RuntimeError) as error:
-        raise errors.UserError(
-            f"the processes of the run do not come together: {error}; give each "
-            "--coordinator=HOST:PORT, --num_processes and --process_id"
-        ) from error
-    if jax.process_count() == 1:
-        yield
-        return
-    watch = _Watch()
-    watch.introduce()
+    peers = _Peers()
+    peers.introduce()
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
         if not is_main():
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield
         except (errors.UserError, OSError) as error:
-            watch.fail(str(error))
+            peers.fail(str(error))
         except BaseException as error:
             if isinstance(error, jax.errors.JaxRuntimeError):
-                watch.blame()  # it may be another's death, which JAX does not name
+                # It may be another's death, which JAX does not name: that is found out
+                # meanwhile, and ends this process.
+                time.sleep(SILENT_SECONDS + 2 * BEAT_SECONDS)
             sys.excepthook(type(error), error, error.__traceback__)
-            watch.fail(f"{type(error).__name__}: {error}")
-        watch.close()
+            peers.fail(f"{type(error).__name__}: {error}")
+        peers.close()
         jax.distributed.shutdown()
+
+
+def _join(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> bool:
+    """Whether there are other processes, all of which have joined then."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    several = any(os.environ.get(name, "1") != "1" for name in counts)
+    several |= bool(coordinator) or "JAX_COORDINATOR_ADDRESS" in os.environ
+    if not several and (num_processes or 1) > 1:
+        raise errors.UserError(
+            f"--num_processes={num_processes} needs --coordinator=HOST:PORT, the "
+            "address of process 0"
+        )
+    devices = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
+    on_tpu = bool(devices) and importlib.util.find_spec("libtpu") is not None
+    if not several and not on_tpu:
+        return False
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        if not several:  # a TPU of a single host
+            return False
+        raise errors.UserError(
+            f"the processes of the run do not come together: {error}; give each "
+            "--coordinator=HOST:PORT, --num_processes and --process_id"
+        ) from error
+    return jax.process_count() > 1
+
+
+def check_same(facts: str, told: str) -> None:
+    """Raises UserError, with what is `told`, if the processes have other facts."""
+    if jax.process_count() > 1:
+        digest = hashlib.blake2b(facts.encode(), digest_size=16).digest()
+        found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
+        if (found != found[0]).any():
+            raise errors.UserError(told)
 
 
 def is_main() -> bool:
@@ -121,38 +158,35 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
             signal.signal(number, handler)
 
 
-def _in_a_cluster() -> bool:
-    """Whether the environment is that of one of several processes, or of a TPU."""
-    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    if any(os.environ.get(name, "1") != "1" for name in counts):
-        return True
-    devices = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
-    on_tpu = bool(devices) and importlib.util.find_spec("libtpu") is not None
-    return on_tpu or "JAX_COORDINATOR_ADDRESS" in os.environ
-
-
-class _Watch:
+class _Peers:
     """Tells the other processes that this one lives, or why it fails, and hears them.
 
     All that is said goes through the coordination service, which is in process 0; where
-    that is gone JAX ends the others by itself.
+    that one dies, JAX ends the others by itself, unless its whole host falls silent.
     """
 
     def __init__(self):
         self._client: Any = distributed.global_state.client
         self._me, self._beat = jax.process_index(), 0
         self._who = f"process {self._me} on {platform.node()}, pid {os.getpid()}"
+        self._first = "process 0"
         self._ended = threading.Event()
         self._heard: dict[str, tuple[str, float]] = {}  # last words, and when they came
+        self._served = time.monotonic()  # when the service last answered
         self._tell("")
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._listen, self._guard)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def introduce(self) -> None:
         """Tells who process 0 is: where it dies, JAX ends the others without a name."""
         if self._me:
             words = self._client.blocking_key_value_get(f"{_FOLDER}/0", 300_000)
-            first = json.loads(words)["who"]
-            print(f"{self._who}, follows {first}", file=sys.stderr, flush=True)
+            self._first = json.loads(words)["who"]
+            print(f"{self._who}, follows {self._first}", file=sys.stderr, flush=True)
 
     def fail(self, reason: str) -> NoReturn:
         """Tells why, here and to the others, and ends this process."""
@@ -161,13 +195,11 @@ class _Watch:
             self._tell(reason)
         _end(reason)
 
-    def blame(self) -> None:
-        """Ends this process if another is dead; returns if all live."""
-        time.sleep(SILENT_SECONDS + 2 * BEAT_SECONDS)
-
     def close(self) -> None:
         """Tells that this process is done."""
         self._ended.set()
+        for thread in self._threads:
+            thread.join(SILENT_SECONDS)
         self._tell("done")
 
     def _tell(self, end: str) -> None:
@@ -175,11 +207,18 @@ class _Watch:
         words = json.dumps({"who": self._who, "beat": self._beat, "end": end})
         self._client.key_value_set(f"{_FOLDER}/{self._me}", words, allow_overwrite=True)
 
-    def _watch(self) -> None:
+    def _listen(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            with contextlib.suppress(Exception):  # without process 0 JAX ends this one
+            with contextlib.suppress(Exception):
                 self._tell("")
                 self._hear(dict(self._client.key_value_dir_get(_FOLDER)))
+                self._served = time.monotonic()
+
+    def _guard(self) -> None:
+        """Sees that the service answers: `_listen` may wait for it."""
+        while not self._ended.wait(BEAT_SECONDS):
+            if time.monotonic() - self._served > SILENT_SECONDS:
+                _end(f"{self._first} {_SILENT}")
 
     def _hear(self, words: Mapping[str, str]) -> None:
         now = time.monotonic()
@@ -192,10 +231,7 @@ class _Watch:
             if facts["end"]:
                 _end(f"{facts['who']} failed: {facts['end']}")
             if now - since > SILENT_SECONDS and said == before:
-                _end(
-                    f"{facts['who']} has not been heard of for {now - since:.0f} s; "
-                    "the same command on all hosts goes on from the last checkpoint"
-                )
+                _end(f"{facts['who']} {_SILENT}")
 
 
 def _end(reason: str) -> NoReturn:

@@ -8,6 +8,7 @@ disk: as long as its machine does). Who holds it, or died holding it, stands in
 import contextlib
 import json
 import logging
+import math
 import os
 import pathlib
 import platform
@@ -54,6 +55,11 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: pathlib.Path) -> bool:
+    """Whether some process says that it holds the folder."""
+    return (folder / _OWNER).exists()
+
+
 def _self() -> dict[str, Any]:
     return {"host": platform.node(), "pid": os.getpid(), "since": time.time()}
 
@@ -62,9 +68,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     """Who wrote it; nothing if that is not known."""
     try:
         found = json.loads(path.read_text())
-        since = float(found["since"])
-        return {"host": found["host"], "pid": found["pid"], "since": since}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        host, pid, since = str(found["host"]), int(found["pid"]), float(found["since"])
+        if not math.isfinite(since):
+            return {}
+        return {"host": errors.one_line(host)[:100], "pid": pid, "since": since}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return {}
 
 

@@ -29,6 +29,9 @@ class Log:
         start: int,
     ):
         self.config, self.dataset = config, dataset
+        rows = report.read_metrics(workdir) if start else []
+        rows = [row for row in rows if row["split"] == "eval" and row["step"] <= start]
+        self.told = {row["step"] for row in rows}
         self.writer = None
         if hosts.is_main():
             self.writer = report.MetricWriter(workdir, resume_step=start)
@@ -93,9 +96,13 @@ class Log:
         self.restart(step)
 
     def evaluated(self, step: int, result: dict) -> None:
-        """Writes the row of an evaluation, whose time counts as no step's."""
+        """Writes the row of an evaluation, whose time counts as no step's.
+
+        A row that a run wrote before it was killed stays the only one.
+        """
         row = {k: v for k, v in result.items() if isinstance(v, float | int)}
-        self._write(step, "eval", row)
+        if step not in self.told:
+            self._write(step, "eval", row)
         if result["miou"] is not None:
             self.progress.update(step, {"miou": result["miou"]})
         self.restart(step)

@@ -34,6 +34,7 @@ def main(config: config_lib.Config) -> None:
         coordinator=_COORDINATOR.value,
         num_processes=_NUM_PROCESSES.value,
         process_id=_PROCESS_ID.value,
+        stoppable=_MODE.value == "train",
     )
     match _MODE.value:
         case "train":

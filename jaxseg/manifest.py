@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxseg import errors
+from jaxseg import errors, pictures
 
 FORMAT = 1  # raised when this version's checkpoints cannot be read by earlier ones
 NAME = "manifest.json"
@@ -25,12 +25,10 @@ class DamagedError(Exception):
     """A checkpoint is not what was saved; the message says in what, in a few words."""
 
 
-def write(
-    folder: pathlib.Path, *, step: int, miou: float | None, config: Mapping[str, Any]
-) -> None:
-    """Describes the checkpoint that lies complete in `folder`.
+def write(folder: pathlib.Path, *, step: int, config: Mapping[str, Any]) -> None:
+    """Describes the checkpoint that lies complete in `folder`; it is not rated yet.
 
-    `config` is the resolved config as plain JSON data, `miou` a fraction or None.
+    `config` is the resolved config as plain JSON data.
     """
     files = {
         path.relative_to(folder).as_posix(): [path.stat().st_size, _crc32(path)]
@@ -40,7 +38,7 @@ def write(
     content = {
         "format": FORMAT,
         "step": step,
-        "miou": miou,
+        "miou": None,
         "versions": versions(),
         "config": config,
         "files": files,
@@ -68,6 +66,13 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
             f"which reads formats to {FORMAT}; install the later one"
         )
     return content
+
+
+def rate(folder: pathlib.Path, miou: float | None) -> None:
+    """Adds what evaluation gave, a fraction. Raises as `read`."""
+    content = read(folder) | {"miou": miou}
+    with pictures.atomic_path(folder / NAME) as path:
+        path.write_text(_encode(content), encoding="utf-8")
 
 
 def check(folder: pathlib.Path) -> dict[str, Any]:

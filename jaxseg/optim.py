@@ -17,14 +17,15 @@ from jaxseg.models import names
 
 
 def scaled(optim: config_lib.Optim, batch_size: int) -> config_lib.Optim:
-    """The same with the learning rate for batches of this size, scaled already.
+    """The same with learning rates for batches of this size, scaled already.
 
     Linear scaling is that of Goyal et al. (2017), section 2.1; by the square root that
     of Krizhevsky (2014), section 3.2, usual with Adam.
     """
     ratio = batch_size / optim.lr_batch_size
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[optim.lr_scaling]
-    return dataclasses.replace(optim, lr=factor * optim.lr, lr_scaling="none")
+    lr, end_lr = factor * optim.lr, factor * optim.end_lr
+    return dataclasses.replace(optim, lr=lr, end_lr=end_lr, lr_scaling="none")
 
 
 def make_schedule(optim: config_lib.Optim, steps: int) -> optax.Schedule:

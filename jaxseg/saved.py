@@ -26,6 +26,13 @@ def exist(folder: pathlib.Path) -> bool:
     return bool(steps(folder)) or any(folder.glob("damaged-*"))
 
 
+def miou(folder: pathlib.Path, step: int) -> float | None:
+    """What a checkpoint was rated; None if it was not, or is damaged."""
+    with contextlib.suppress(manifest.DamagedError):
+        return manifest.read(folder / str(step)).get("miou")
+    return None
+
+
 def best_first(folder: pathlib.Path) -> list[int]:
     """The steps from the highest mIoU down (of equal ones the latest); then the rest.
 
@@ -33,8 +40,8 @@ def best_first(folder: pathlib.Path) -> list[int]:
     """
 
     def rank(step: int) -> tuple[float, int]:
-        miou = _miou(folder / str(step))
-        return -1.0 if miou is None else miou, step
+        found = miou(folder, step)
+        return -1.0 if found is None else found, step
 
     return sorted(steps(folder), key=rank, reverse=True)
 
@@ -105,12 +112,6 @@ def remove_unfinished(folder: pathlib.Path) -> None:
     for pattern in ("*.unfinished*", "*.removed"):  # orbax adds an ending of its own
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _miou(checkpoint: pathlib.Path) -> float | None:
-    with contextlib.suppress(manifest.DamagedError):
-        return manifest.read(checkpoint)["miou"]
-    return None
 
 
 def _remove(checkpoint: pathlib.Path) -> None:

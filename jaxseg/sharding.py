@@ -51,7 +51,11 @@ def _mesh(sizes: list[int], devices: Sequence[Any]) -> Mesh:
             f"config.sharding.mesh ({told}) does not multiply to the {len(devices)} "
             "devices at hand; set one of the three to -1 and the others to divide them"
         )
-    return jax.make_mesh(shape, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    # In the order of the processes, not of the network as jax.make_mesh has them: what
+    # a process reads are images that follow one another, and all rows of each.
+    devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+    placed = np.array(devices).reshape(shape)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def num_shares(mesh: Mesh) -> int:
@@ -59,8 +63,20 @@ def num_shares(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def check_batch_size(mesh: Mesh, train: config_lib.Train) -> None:
-    """Raises UserError if the devices cannot share the batch evenly."""
+def check_batch(mesh: Mesh, config: config_lib.Config) -> None:
+    """Raises UserError if the devices cannot share batches evenly."""
+    train, height = config.train, config.data.crop[0]
+    if height % mesh.shape["height"]:
+        raise errors.UserError(
+            f"config.data.crop={config.data.crop} has {height} rows, which "
+            f"{mesh.shape['height']} devices (config.sharding.mesh.height) cannot "
+            "share evenly; choose a multiple"
+        )
+    if config.data.augment == "none" and jax.process_count() > 1:
+        raise errors.UserError(
+            "config.data.augment=none gives batches of the images' own sizes, of which "
+            "several processes know only their share; train in one process, or crop"
+        )
     parts = num_shares(mesh) * train.accumulate
     if train.batch_size % parts:
         raise errors.UserError(

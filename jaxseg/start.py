@@ -1,5 +1,6 @@
-"""What a run tells before its first step: settings, sizes, what is trained."""
+"""What a run tells before its first step, and whether its processes agree on it."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,28 @@ import jax
 from jax.sharding import Mesh
 
 from jaxseg import config as config_lib
-from jaxseg import optim
+from jaxseg import hosts, optim
+from jaxseg.data import sources as sources_lib
+
+# What may differ between hosts: where they have the same data, and how they read it.
+_OF_A_HOST = ("data.root", "data.mix", "data.workers")
+
+
+def check_processes(
+    config: config_lib.Config, sources: Mapping[str, sources_lib.Source]
+) -> None:
+    """Raises UserError unless all processes have this config and these examples."""
+    settings = config_lib.flatten(config)
+    facts: list[Any] = [(k, v) for k, v in settings.items() if k not in _OF_A_HOST]
+    for name, source in sources.items():
+        ends = [source.name(0), source.name(len(source) - 1)]
+        files = [pathlib.PurePath(end).name for end in ends]
+        facts.append((name, len(source), files))
+    hosts.check_same(
+        repr(facts),
+        "the processes of this run differ in their config or in the files of their "
+        "data; start all with the same flags and the same data",
+    )
 
 
 def print_settings(config: config_lib.Config, count: int, mesh: Mesh) -> None:

@@ -1,8 +1,7 @@
 """What a training run changes from step to step, and where it lies on the mesh."""
 
 import dataclasses
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -65,24 +64,29 @@ def make_train_state(
     )
 
 
-def init_on(
-    mesh: Mesh,
-    params: Mapping[str, Array],
-    frozen: Mapping[str, Array],
-    stats: Mapping[str, Array],
-    tx: optax.GradientTransformation,
-    **options: Any,
+def abstract_on(
+    mesh: Mesh, make_state: Callable[..., TrainState], *variables: Mapping[str, Any]
 ) -> TrainState:
-    """The same laid out on the mesh, of arrays that every process has."""
-    make = functools.partial(make_train_state, tx=tx, **options)
-    places = layout(mesh, jax.eval_shape(make, params, frozen, stats))
+    """What `make_state` makes of the variables, as shapes that lie on the mesh."""
+    state = jax.eval_shape(make_state, *variables)
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        state,
+        layout(mesh, state),
+    )
+
+
+def init_on(
+    mesh: Mesh, make_state: Callable[..., TrainState], *variables: Mapping[str, Any]
+) -> TrainState:
+    """The same as arrays, of (params, frozen, stats) that every process has."""
+    places = layout(mesh, jax.eval_shape(make_state, *variables))
+    parts = places.params, places.frozen, places.stats
     placed = [
-        jax.tree.map(sharding.put, params, places.params),
-        jax.tree.map(sharding.put, frozen, places.frozen),
-        jax.tree.map(sharding.put, stats, places.stats),
+        {name: sharding.put(value, place[name]) for name, value in each.items()}
+        for each, place in zip(variables, parts, strict=True)
     ]
-    init = jax.jit(make, out_shardings=places, donate_argnums=(0, 1, 2))
-    return init(*placed)
+    return jax.jit(make_state, out_shardings=places, donate_argnums=(0, 1, 2))(*placed)
 
 
 def layout(mesh: Mesh, state: TrainState) -> TrainState:

@@ -47,7 +47,7 @@ def make_train_step(
     grad_squares, [P], the squared norm of each parameter's gradient; finite, whether
     loss and gradients are; and since the last multiple of config.train.log_every the
     mean loss and the confusion matrix (float32 [C C]). A step that is not finite only
-    counts as done: it leaves the rest of the state as it was.
+    counts as done, also in the schedule: it leaves all else as it was.
     """
     grad_of = jax.value_and_grad(_make_loss(graphdef, mesh, config), has_aux=True)
     combine = _whole_batch if config.train.accumulate == 1 else _by_parts
@@ -80,8 +80,14 @@ def make_train_step(
         old = dataclasses.replace(state, window=window)
         sums = {"loss": found.loss, "steps": 1, "confusion": found.confusion}
         new = dataclasses.replace(new, window=jax.tree.map(jnp.add, window, sums))
-        new = jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, old)
-        new = dataclasses.replace(new, step=state.step + 1)
+        kept = jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, old)
+        # The optimizer's own counts of steps go on: its schedule is by them.
+        opt_state = jax.tree.map(
+            lambda x, y: y if jnp.issubdtype(y.dtype, jnp.integer) else x,
+            kept.opt_state,
+            new.opt_state,
+        )
+        new = dataclasses.replace(kept, step=state.step + 1, opt_state=opt_state)
         return jax.lax.with_sharding_constraint(new, places), {
             "loss": new.window["loss"] / new.window["steps"],
             "confusion": new.window["confusion"],

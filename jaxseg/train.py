@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
 
 from jaxseg import (
+    agreement,
     checkpoint,
     evaluate,
     hosts,
@@ -40,27 +41,33 @@ def run(
     `force` names settings that may differ from those the run began with.
     """
     mesh = sharding.make_mesh(config.sharding.mesh)
-    sharding.check_batch_size(mesh, config.train)
+    sharding.check_batch(mesh, config)
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)
     config = datasets.with_num_classes(config, dataset)
     sources = {name: dataset.split(name) for name in ("train", "val")}
     findings.check_first(sources, config.data, dataset.num_classes)
+    start_lib.check_processes(config, sources)
     model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
     start_lib.print_settings(config, len(sources["train"]), mesh)
-    with workdir_lib.locked(workdir):
+    with workdir_lib.locked(workdir), hosts.stop_signals() as told_to_stop:
         resuming = checkpoint.exists(workdir)
         if resuming:
             workdir_lib.check_to_train(workdir, config, force=force)
         elif config.pretrained.path:
             skip = config.pretrained.skip
             print(f"pretrained: {pretrained.load(model, config.pretrained.path, skip)}")
-        trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
-        del model  # the trainer holds its weights where the mesh says
-        with checkpoint.open_all(workdir, config) as checkpoints:
+        with (
+            memory.explained(memory.step_too_large(config)),
+            checkpoint.open_all(workdir, config) as checkpoints,
+        ):
+            trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
             if resuming:
                 trainer.restore(checkpoints)
-            trainer.loop(checkpoints)
+            else:
+                trainer.begin(model)
+            del model  # the trainer holds its weights where the mesh says
+            trainer.loop(checkpoints, told_to_stop)
 
 
 def make_model(model: config_lib.Model, seed: int) -> nnx.Module:
@@ -87,11 +94,14 @@ class _Trainer:
         graphdef, params, stats = names.split(model)
         trained, frozen = optim.split_frozen(params, config.freeze)
         tx = optim.make_optimizer(settings, schedule, trained)
-        self.state = state_lib.init_on(
-            mesh,
-            *(trained, frozen, stats, tx),
+        self.make_state = functools.partial(
+            state_lib.make_train_state,
+            tx=tx,
             num_classes=dataset.num_classes,
             ema=config.train.ema > 0,
+        )
+        self.state = state_lib.abstract_on(
+            mesh, self.make_state, trained, frozen, stats
         )
         train_step = step_lib.make_train_step(graphdef, tx, schedule, mesh, config)
         self.programs = programs.Programs(train_step, config)
@@ -105,6 +115,14 @@ class _Trainer:
             ignore=config.loss.ignore,
         )
         start_lib.print_parts(trained, frozen)
+
+    def begin(self, model: nnx.Module) -> None:
+        """Takes the state before the first step, with this model's weights."""
+        _, params, stats = names.split(model)
+        trained, frozen = optim.split_frozen(params, self.config.freeze)
+        self.state = state_lib.init_on(
+            self.mesh, self.make_state, trained, frozen, stats
+        )
 
     def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
         """Takes over the state that was saved last."""
@@ -121,36 +139,38 @@ class _Trainer:
         )
         print(f"resumed after step {step}, with batch {step + 1} of the data")
 
-    def loop(self, checkpoints: checkpoint.Checkpoints) -> None:
-        """Steps, evaluations and checkpoints to the end, or to a signal to stop."""
+    def loop(
+        self, checkpoints: checkpoint.Checkpoints, told_to_stop: Callable[[int], bool]
+    ) -> None:
+        """Steps, checkpoints and evaluations to the end, or until told to stop."""
         config, start = self.config, int(self.state.step)
         steps, result = config.train.steps, None
         self.programs.check_images_fit()
         with (
             contextlib.closing(self._batches(start)) as batches,
             log_lib.Log(config, self.workdir, self.dataset, start) as log,
-            hosts.stop_signals() as told_to_stop,
-            memory.explained(memory.step_too_large(config)),
         ):
             log.look = self._watch(batches, start, log).look
+            due = 0 < start < steps and _due(start, config.eval.every)
+            if due and not checkpoints.is_rated(start):  # the run was stopped before
+                self._evaluate(start, checkpoints, log)
             for step in range(start + 1, steps + 1):
                 self._step(step, batches, log)
-                result, stop = None, told_to_stop(step)
-                if step == steps or _due(step, config.eval.every):
-                    log.flush()
-                    result = self._evaluate()
-                    log.evaluated(step, result)
-                if result or stop or _due(step, config.checkpoint.every):
+                due = step == steps or _due(step, config.eval.every)
+                stop = told_to_stop(step) and step < steps
+                if due or stop or _due(step, config.checkpoint.every):
                     log.flush()  # a row may not be lost that a resumed run has passed
-                    self._save(checkpoints, step, result)
-                if stop and step < steps:
+                    self._save(checkpoints, step)
+                if stop:
                     log.print(f"stopped after step {step}; the same command goes on")
                     return
+                if due:
+                    result = self._evaluate(step, checkpoints, log)
             if start >= steps:  # nothing was left to train
-                steps, result = start, self._evaluate()
+                steps = start
                 if not checkpoints.has(start):
-                    log.evaluated(start, result)
-                    self._save(checkpoints, start, result)
+                    self._save(checkpoints, start)
+                result = self._evaluate(start, checkpoints, log)
         assert result is not None  # the last step is always evaluated
         evaluate.write_report(
             self.workdir,
@@ -162,12 +182,16 @@ class _Trainer:
 
     def _batches(self, start: int) -> ahead.ReadAhead:
         """The share of this process in the batches after the first `start`."""
-        rates = sampling.make_rates(
+        make_rates = functools.partial(
+            sampling.make_rates,
             self.sources["train"],
             self.config.data,
             num_classes=self.dataset.num_classes,
             cache=self.workdir / "class_counts.npy",
         )
+        if jax.process_count() > 1:  # the first counts, the others read what it wrote
+            agreement.decided(lambda: make_rates() is None)
+        rates = make_rates()
         return loader.train_batches(
             self.sources["train"],
             self.config.data,
@@ -212,22 +236,27 @@ class _Trainer:
         state, raw = self.state, self.config.eval.weights == "raw"
         return sharding.gather(self.mesh, state.variables if raw else state.averaged)
 
-    def _evaluate(self) -> dict:
+    def _evaluate(
+        self, step: int, checkpoints: checkpoint.Checkpoints, log: log_lib.Log
+    ) -> dict:
+        """Evaluates what was just saved, and rates it."""
         with memory.explained(memory.evaluation_too_large(self.config)):
-            return evaluate.evaluate(
+            result = evaluate.evaluate(
                 self.eval_step,
                 self._variables(),
                 self.dataset,
                 self.config,
                 sharding.local_mesh(self.mesh),
             )
+        log.evaluated(step, result)
+        checkpoints.rate(step, result["miou"])
+        return result
 
-    def _save(self, checkpoints, step: int, result: dict | None) -> None:
-        miou = result["miou"] if result else None
+    def _save(self, checkpoints: checkpoint.Checkpoints, step: int) -> None:
         facts = functools.partial(
             workdir_lib.write_facts, self.workdir, self.config, self.dataset
         )
-        checkpoints.save(step, _parts(self.state), miou=miou, before=facts)
+        checkpoints.save(step, _parts(self.state), before=facts)
 
 
 def _parts(state: state_lib.TrainState) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jaxseg import config as config_lib
 from jaxseg.models import names
 
 MOST_LEFT_OUT = 10  # steps in succession
+MOST_EXPLAINED = 20  # steps; each leaves a file
 FIRST_STEPS = 5  # in which a parameter without gradient is noted
 SPIKE = 4.0  # times the recent mean of the loss
 _SPIKE_AFTER, _KEPT = 20, 0.9  # steps; share of the recent mean that a step leaves
@@ -66,8 +67,9 @@ class Watch:
     def _not_finite(self, step: int, loss: float, norm: float, batch: Any) -> None:
         self._left_out += 1
         self._in_succession += 1
-        told = f"step {step}: the loss is {loss:g}, the gradient's norm {norm:g}; "
-        told += self._explain(step, batch)
+        told = f"step {step}: the loss is {loss:g}, the gradient's norm {norm:g}"
+        if self._left_out <= MOST_EXPLAINED:
+            told += f"; {self._explain(step, batch)}"
         if self._config.train.nonfinite == "stop":
             raise errors.UserError(
                 f"{told}. Lower config.optim.lr, set config.optim.clip_norm, or leave "
@@ -104,8 +106,14 @@ def explain(
 
     `graphdef` is that of the model in evaluation mode, `called` the images' names.
     """
-    with pictures.atomic_path(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, images=images, labels=labels, names=np.array(called))
+    kept = f"the batch is in {path}"
+    try:
+        with pictures.atomic_path(path) as part, part.open("wb") as file:
+            np.savez_compressed(
+                file, images=images, labels=labels, names=np.array(called)
+            )
+    except OSError as error:
+        kept = f"the batch could not be saved ({error.strerror})"
 
     @jax.jit
     def is_finite(variables, images):
@@ -122,7 +130,7 @@ def explain(
         told = f"the network gives no finite logits for {_shortened(at_fault)}"
     else:
         told = f"no image alone is at fault of {_shortened(called)}"
-    return f"{told}; the batch is in {path}"
+    return f"{told}; {kept}"
 
 
 def _shortened(told: Sequence[str]) -> str:

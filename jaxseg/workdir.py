@@ -4,9 +4,10 @@ import contextlib
 import fnmatch
 import json
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
 
-from jaxseg import agreement, errors, lock, pictures
+from jaxseg import agreement, errors, hosts, lock, pictures
 from jaxseg import config as config_lib
 from jaxseg.data import datasets
 
@@ -41,7 +42,21 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         agreement.decided(take)
+        _check_shared(workdir)
         yield
+
+
+def _check_shared(workdir: pathlib.Path) -> None:
+    """Raises UserError unless all processes see what process 0 wrote."""
+    for _ in range(20):  # a network disk tells late
+        if lock.is_held(workdir):
+            break
+        time.sleep(0.5)
+    hosts.check_same(
+        str(lock.is_held(workdir)),
+        f"{workdir} is not on a disk that all processes of this run share; choose "
+        "another --workdir",
+    )
 
 
 def write_facts(

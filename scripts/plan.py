@@ -73,6 +73,7 @@ def costs(config: config_lib.Config) -> tuple[float, list[int], int]:
     classes = config.model.num_classes or (len(facts.classes.names) if facts else 19)
     config.model = config_lib.with_classes(config.model, classes)
     config.train.batch_size = _IMAGES.value * A_HOST
+    config.train.accumulate = 1  # a part costs what a batch of its size does
     model = nnx.eval_shape(lambda: build.build_model(config.model, rngs=nnx.Rngs(0)))
     model.train()
     graphdef, params, stats = names.split(model)
@@ -80,18 +81,13 @@ def costs(config: config_lib.Config) -> tuple[float, list[int], int]:
     schedule = optim.make_schedule(config.optim, config.train.steps)
     tx = optim.make_optimizer(config.optim, schedule, trained)
     mesh = sharding.make_mesh(config.sharding.mesh)
-    make = functools.partial(
+    make_state = functools.partial(
         state_lib.make_train_state,
         tx=tx,
         num_classes=classes,
         ema=config.train.ema > 0,
     )
-    state = jax.eval_shape(make, trained, frozen, stats)
-    state = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        state,
-        state_lib.layout(mesh, state),
-    )
+    state = state_lib.abstract_on(mesh, make_state, trained, frozen, stats)
     shape = (config.train.batch_size, *config.data.crop)
     batch = {
         "images": ((*shape, 3), "uint8"),

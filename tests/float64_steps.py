@@ -6,6 +6,7 @@ NAME is that of a setting, such as sharding.mesh.fsdp, VALUE a Python literal.
 """
 
 import ast
+import functools
 import pathlib
 import sys
 
@@ -75,9 +76,10 @@ def write(path: pathlib.Path, settings: config.Config) -> None:
     params, stats = jax.tree.map(lambda x: x.astype("float64"), variables)
     schedule = optim.make_schedule(settings.optim, settings.train.steps)
     tx = optim.make_optimizer(settings.optim, schedule, params)
-    state = state_lib.init_on(
-        mesh, params, {}, stats, tx, num_classes=dataset.num_classes, ema=True
+    make_state = functools.partial(
+        state_lib.make_train_state, tx=tx, num_classes=dataset.num_classes, ema=True
     )
+    state = state_lib.init_on(mesh, make_state, params, {}, stats)
     train_step = step.make_train_step(
         graphdef,
         tx,

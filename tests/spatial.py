@@ -4,6 +4,7 @@ How far apart the logits are, and what a step of training changes in the paramet
 the norm of the difference over the norm; and the bytes that each device needs for them.
 """
 
+import functools
 import json
 
 import jax
@@ -67,7 +68,10 @@ def train(model, mesh, batch, settings) -> dict:
     graphdef, params, stats = names.split(model)
     schedule = optim.make_schedule(settings.optim, 10)
     tx = optim.make_optimizer(settings.optim, schedule, params)
-    state = state_lib.init_on(mesh, params, {}, stats, tx, num_classes=CLASSES)
+    make_state = functools.partial(
+        state_lib.make_train_state, tx=tx, num_classes=CLASSES
+    )
+    state = state_lib.init_on(mesh, make_state, params, {}, stats)
     batch = sharding.put_batch(mesh, batch)
     train_step = step.make_train_step(graphdef, tx, schedule, mesh, settings)
     compiled = train_step.lower(state, batch).compile()

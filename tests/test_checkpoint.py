@@ -34,7 +34,8 @@ def parts(step):
 def save_all(workdir, scores, keep=2):
     with opened(workdir, keep=keep) as checkpoints:
         for step, miou in scores.items():
-            checkpoints.save(step, parts(step), miou=miou)
+            checkpoints.save(step, parts(step))
+            checkpoints.rate(step, miou)
     return workdir / "checkpoints"
 
 
@@ -261,7 +262,7 @@ mesh = sharding.make_mesh()
 def state(step):
     def make():
         return {"a": jnp.full((4, 2), float(step)), "b": jnp.arange(8.0) + step}
-    places = {"a": sharding.replicated(mesh), "b": sharding.split_batch(mesh)}
+    places = {"a": sharding.replicated(mesh), "b": sharding.of_images(mesh, (8,))}
     return {"model": jax.jit(make, out_shardings=places)()}
 
 def full():
@@ -269,7 +270,8 @@ def full():
 
 path = pathlib.Path(workdir)
 with checkpoint.open_all(path, config.Config()) as checkpoints:
-    checkpoints.save(2, state(2), miou=0.5)
+    checkpoints.save(2, state(2))
+    checkpoints.rate(2, 0.5)
     checkpoints.save(4, state(4))
     checkpoints.save(6, state(6), before=full)
     checkpoints.save(8, state(8))

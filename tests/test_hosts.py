@@ -8,7 +8,7 @@ import numpy as np
 import program
 import pytest
 
-from jaxseg import hosts
+from jaxseg import errors, hosts
 
 SMALL = (
     *("--config.train.log_every=1", "--config.train.batch_size=8"),
@@ -31,6 +31,26 @@ def test_counts_of_one_process():
 def test_no_others_are_looked_for():
     with hosts.joined():
         assert hosts.is_main()
+        hosts.check_same("anything", "never told")
+
+
+def test_how_many_but_not_where():
+    with pytest.raises(errors.UserError, match="needs --coordinator=HOST:PORT"):
+        hosts.joined(num_processes=2, process_id=1).__enter__()
+
+
+def test_a_service_that_does_not_answer(capfd, monkeypatch):
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(hosts.os, "_exit", leave)
+    monkeypatch.setattr(hosts, "BEAT_SECONDS", 0)
+    peers = object.__new__(hosts._Peers)
+    peers._ended, peers._first = hosts.threading.Event(), "process 0 on a"
+    peers._served = hosts.time.monotonic() - hosts.SILENT_SECONDS - 1
+    with pytest.raises(SystemExit):
+        peers._guard()
+    assert "error: process 0 on a has not been heard of" in capfd.readouterr().err
 
 
 def test_stop_signals(monkeypatch):
@@ -54,7 +74,7 @@ def test_what_others_say(capfd, monkeypatch):
     monkeypatch.setattr(hosts.os, "_exit", leave)
     now = [100.0]
     monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
-    watch = object.__new__(hosts._Watch)
+    watch = object.__new__(hosts._Peers)
     watch._heard, watch._ended = {}, hosts.threading.Event()
 
     def hear(beat, end=""):
@@ -68,7 +88,7 @@ def test_what_others_say(capfd, monkeypatch):
     with pytest.raises(SystemExit):
         hear(39)
     told = capfd.readouterr().err
-    assert told.startswith("error: process 1 on b has not been heard of for 41 s; ")
+    assert told.startswith("error: process 1 on b has not been heard of for 40 s; ")
     with pytest.raises(SystemExit):
         hear(40, "the disk is full")
     told = capfd.readouterr().err

@@ -14,7 +14,7 @@ def written(tmp_path):
     (tmp_path / "model" / "d").mkdir(parents=True)
     (tmp_path / "model" / "d" / "0").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "empty").touch()
-    manifest.write(tmp_path, step=3, miou=None, config=CONFIG)
+    manifest.write(tmp_path, step=3, config=CONFIG)
     return tmp_path
 
 

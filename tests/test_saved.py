@@ -12,7 +12,8 @@ def put(folder, scores):
         path = saved.unfinished(folder, step)
         path.mkdir(parents=True)
         (path / "array").write_bytes(b"data")
-        manifest.write(path, step=step, miou=miou, config={})
+        manifest.write(path, step=step, config={})
+        manifest.rate(path, miou)
         saved.commit(folder, step)
 
 

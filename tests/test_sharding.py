@@ -56,9 +56,15 @@ def test_images():
 
 def test_batch_size():
     shared = mesh(data=2, fsdp=2, height=4)
-    sharding.check_batch_size(shared, config.Train(batch_size=16, accumulate=4))
+    settings = config.Config(train=config.Train(batch_size=16, accumulate=4))
+    sharding.check_batch(shared, settings)
+    settings.data.crop = (130, 128)
+    with pytest.raises(errors.UserError, match="has 130 rows, which 4 devices"):
+        sharding.check_batch(shared, settings)
+    settings.data.crop = (128, 128)
+    settings.train = config.Train(batch_size=12, accumulate=2)
     with pytest.raises(errors.UserError) as raised:
-        sharding.check_batch_size(shared, config.Train(batch_size=12, accumulate=2))
+        sharding.check_batch(shared, settings)
     assert "4 devices with config.train.accumulate=2; make it a multiple of 8" in str(
         raised.value
     )
