@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import labels, sources
+from jaxseg.data import images, labels, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +114,10 @@ def _palette(files: sources.Files) -> bytes:
     if isinstance(files.read_label, labels.ColorCode):
         return b""
     try:
-        with Image.open(io.BytesIO(files.stored(0)[1])) as picture:
+        content = io.BytesIO(files.stored(0)[1])
+        with Image.open(content, formats=images.FORMATS) as picture:
             colors = picture.getpalette() if picture.mode == "P" else None
-    except OSError:  # no image, but MATLAB's file or outlines
+    except Exception:  # Pillow stumbles in many ways over MATLAB's files and outlines
         return b""
     return _shared(bytes(colors or ()))
 
