@@ -73,6 +73,17 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     return values // png.gray_scale(content) if picture.mode == "L" else values
 
 
+def is_turned(content: bytes) -> bool:
+    """Whether `read_image` turns an image file, which labels never are."""
+    if not any(word in content for word in (b"Exif", b"eXIf", b"exif", b"xmp")):
+        return False
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS
+    except Exception:  # reading it tells
+        return False
+
+
 def decode(file: archives.File) -> Image.Image:
     """An image file as Pillow has it.
 
