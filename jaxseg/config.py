@@ -91,7 +91,8 @@ class Data:
     # Processes that decode; 0: threads; -1 (on the command line auto): by the machine.
     workers: int = _field(0, low=-1, high=256)
     timeout: float = _field(60.0, above=0)  # seconds to wait for a batch, then stop
-    on_error: str = _field("stop", choices=("stop", "skip"))  # at an unreadable example
+    # At a training example that cannot be read; validation always stops there.
+    on_error: str = _field("stop", choices=("stop", "skip"))
     check_first: int = _field(8, low=0)  # examples a split checked before training
     # Which examples an epoch shows: each once; or rare classes more often, as DAFormer
     # draws them, or by LVIS's repeat factors.

@@ -51,6 +51,9 @@ def test_order_and_end():
     batches = Batches(*numbered(9))
     reading = read_ahead(batches, put=lambda batch: int(batch["images"]) * 10)
     assert [*reading] == [*range(0, 90, 10)]
+    begin = time.monotonic()
+    assert [*reading] == []
+    assert time.monotonic() - begin < 1
     reading.close()
     assert batches.closed
 

@@ -109,6 +109,19 @@ def test_many_findings_are_told_in_part(tmp_path, capsys):
     assert sum("label value 9" in line for line in lines) == check.MAX_TOLD
 
 
+def test_turned_images(tmp_path, capsys):
+    """A warning: their labels may be turned already."""
+    root, exif = make_folder(tmp_path / "data"), Image.Exif()
+    exif[0x0112] = 3
+    paths = sorted((root / "train/images").iterdir())[:2]
+    for path in paths:
+        Image.open(path).save(path, exif=exif)
+    check.run(settings(root), None)
+    lines = capsys.readouterr().out.splitlines()
+    (told,) = [line for line in lines if line.startswith("warning: ")]
+    assert told.startswith(f"warning: {paths[0]} and 1 more: turned as the EXIF")
+
+
 def test_labels_of_another_order(tmp_path, capsys):
     """A warning: it may be right."""
     root = make_folder(tmp_path / "data")

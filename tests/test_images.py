@@ -62,6 +62,37 @@ def test_one_bit_label(tmp_path, indices):
     np.testing.assert_array_equal(images.read_indices(path), indices == 1)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_gray_labels_of_few_bits(indices, bits):
+    """Pillow would scale them to 0..255."""
+    header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], bits, 0, 0, 0, 0)
+    digits = (indices[..., None] >> np.arange(bits)[::-1] & 1).reshape(SIZE[0], -1)
+    rows = np.pad(np.packbits(digits, axis=1), ((0, 0), (1, 0))).tobytes()
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    found = images.read_indices(archives.InMemory("a.png", content))
+    np.testing.assert_array_equal(found, indices)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("JPEG", {}), ("TIFF", {"compression": "jpeg"})]
+)
+def test_lossy_labels_are_refused(tmp_path, indices, kind, options):
+    Image.fromarray(indices).save(tmp_path / "a.png", kind, **options)
+    message = refuse(images.read_indices, tmp_path / "a.png")
+    assert message.startswith(f"{tmp_path}/a.png is a lossy {kind}, its values are")
+    Image.fromarray(indices).save(tmp_path / "a.png", "TIFF", compression="tiff_lzw")
+    found = images.read_indices(tmp_path / "a.png")
+    np.testing.assert_array_equal(found, indices)
+
+
+def test_a_reason_is_always_the_same(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    first, second = (refuse(images.read_image, tmp_path / "a.png") for _ in range(2))
+    assert first == second
+    assert "none of JPEG, PNG" in first
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_colored_label_is_refused(tmp_path, rgb, mode):
     path = tmp_path / "label.png"

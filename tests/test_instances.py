@@ -120,6 +120,11 @@ def test_damaged_annotations(tmp_path, kept):
         path.write_bytes(text.encode("latin-1"))
         message = refuse(open_voc(tmp_path).split, "val")
         assert message.startswith(f"{path} is no list of COCO's objects (")
+    for names in ([5], ["../a.jpg"], ["a.jpg", "a.jpg"], [""]):
+        content = [dict(file_name=n, id=0, height=1, width=1) for n in names]
+        path.write_text(json.dumps({"images": content, "annotations": []}))
+        message = refuse(open_voc(tmp_path).split, "val")
+        assert "is no list of COCO's objects (ValueError: a file_name" in message
     assert not [*kept.iterdir()]
     listed["annotations"][0]["segmentation"] = [["a"]]
     path.write_text(json.dumps(listed))

@@ -295,6 +295,15 @@ def test_a_size_that_fills_no_batch_is_padded_to_the_devices_alone():
     assert found == [((6, 4, 4), 5), ((4, 6, 5), 3)]
 
 
+def test_of_many_sizes_few_images_wait():
+    sizes = [(4, 4)] + [(4, width) for width in range(5, 30)] + [(4, 4)]
+    source, taken = Numbered(sizes), []
+    for batch in evaluate(source, 2):
+        assert batch["valid"].all()
+        taken += batch["labels"][:, 0, 0].tolist()
+    assert taken == [*range(len(sizes))]  # the oldest first
+
+
 PROGRAM = """
 import os, signal, sys, test_loader
 for number in (signal.SIGINT, signal.SIGTERM):

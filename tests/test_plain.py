@@ -125,6 +125,7 @@ NOT_PLAIN = {
     "16 bits": encode(GRAY.astype(np.uint16) * 257),
     "3 x 16 bits": cv2.imencode(".png", RGB.astype(np.uint16) * 257)[1].tobytes(),
     "transparent color": encode(RGB, transparency=(1, 2, 3)),
+    "profile": encode(RGB, icc_profile=b"nonsense, of which libpng would warn"),
     "turned": encode(RGB, exif=EXIF),
     "turned by a text": encode(RGB)[:33]
     + chunk(b"tEXt", b"Raw profile type exif\0...")
@@ -157,6 +158,15 @@ def test_files_cut_short_are_left_to_pillow(kind):
     content = encode(RGB, kind)
     for end in range(len(content)):
         assert plain.decode_rgb(content[:end]) is None
+
+
+def test_damage_beside_the_pixels_is_left_to_pillow(capfd):
+    content = encode(RGB, dpi=(72, 72))
+    assert plain.decode_rgb(content) is not None
+    place = content.index(b"pHYs") + 4
+    damaged = content[:place] + b"\xff" + content[place + 1 :]
+    assert plain.decode_rgb(damaged) is None
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

@@ -52,10 +52,39 @@ def test_pillow_alone_reads_other_classes():
         images.read_indices(archives.InMemory("a.png", content))
 
 
-def as_png(stream):
-    header = struct.pack(">IIBBBBB", 3, 4, 8, 0, 0, 0, 0)
+@pytest.mark.parametrize(("bits", "kind"), [(8, 0), (4, 0), (8, 3), (1, 3), (16, 6)])
+def test_every_row_counts(bits, kind):
+    """A stream that ends regularly, but early: Pillow gives zeros, a class."""
+    width = 3 * bits * {0: 1, 3: 1, 6: 4}[kind]
+    rows = np.zeros((4, 1 + -(-width // 8)), np.uint8).tobytes()
+    png.check_rows(as_png(zlib.compress(rows), bits, kind))
+    short = as_png(zlib.compress(rows[:-1]), bits, kind)
+    png.check(short)
+    with pytest.raises(ValueError, match="it ends early"):
+        png.check_rows(short)
+    with pytest.raises(errors.UserError, match=r"\(it ends early\)"):
+        images.decode(archives.InMemory("a.png", short))
+
+
+def test_missing_rows_of_plain_files():
+    short = as_png(zlib.compress(bytes(4)))
+    for read in (images.read_indices, images.read_image):
+        with pytest.raises(errors.UserError, match=r"\(it ends early\)"):
+            read(archives.InMemory("a.png", short))
+
+
+def as_png(stream, bits=8, kind=0):
+    header = struct.pack(">IIBBBBB", 3, 4, bits, kind, 0, 0, 0)
+    palette = bytes(6) if kind == 3 else b""
     content = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b"")):
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        content += struct.pack(">I", len(data)) + kind + data + checksum
+    for name, data in (
+        (b"IHDR", header),
+        (b"PLTE", palette),
+        (b"IDAT", stream),
+        (b"IEND", b""),
+    ):
+        if name == b"PLTE" and not data:
+            continue
+        checksum = struct.pack(">I", zlib.crc32(name + data))
+        content += struct.pack(">I", len(data)) + name + data + checksum
     return content

@@ -226,6 +226,31 @@ def test_begun_again_when_all_is_done(folder, tmp_path, capsys):
     assert "delete it" in message
 
 
+@pytest.mark.parametrize("change", ["label", "classes"])
+def test_begun_again_when_its_files_were_mended(folder, tmp_path, change):
+    prepare.run("folder", str(folder), tmp_path / "tfds")
+    if change == "label":
+        Image.new("L", (24, 20), 1).save(folder / "train/labels/00.png")
+    else:
+        facts = json.loads((folder / "classes.json").read_text())
+        (folder / "classes.json").write_text(json.dumps(facts | {"ignore": [254, 255]}))
+    message = refuse("folder", str(folder), tmp_path / "tfds")
+    assert "prepared from other classes or files" in message
+    assert "delete it" in message
+
+
+def test_unfinished_folders_of_others_stay(folder, tmp_path):
+    parent = tmp_path / "tfds/folder/semantic_segmentation"
+    for name, mark in (("ours", ".jaxseg"), ("theirs", "train.array_record")):
+        (parent / f"incomplete.{name}_1.0.0").mkdir(parents=True)
+        (parent / f"incomplete.{name}_1.0.0" / mark).touch()
+    path = prepare.run("folder", str(folder), tmp_path / "tfds")
+    assert [each.name for each in parent.glob("incomplete.*")] == [
+        "incomplete.theirs_1.0.0"
+    ]
+    assert not (path / ".jaxseg").exists()
+
+
 def test_two_at_a_time(folder, tmp_path):
     path = tmp_path / "tfds/folder/semantic_segmentation"
     path.mkdir(parents=True)

@@ -57,6 +57,12 @@ class Foreign(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
 
 
+class Camvid(Foreign, skip_registration=True):
+    """Of a name that jaxseg has too."""
+
+    name = "camvid"
+
+
 @pytest.fixture
 def data_dir(tmp_path):
     builder = Foreign(data_dir=tmp_path / "tfds", file_format="array_record")
@@ -97,6 +103,13 @@ def test_a_foreign_data_set(data_dir):
     dataset = open_set(data_dir, image_key="right", label_key="mask")
     example = dataset.split("val")[0]
     np.testing.assert_array_equal(example["image"], decode(official_files.image(109)))
+
+
+def test_a_name_alone_tells_no_classes(tmp_path):
+    builder = Camvid(data_dir=tmp_path / "tfds", file_format="array_record")
+    builder.download_and_prepare(download_dir=tmp_path / "unused")
+    message = refuse(open_set, tmp_path / "tfds", classes="")
+    assert "does not tell its classes; set config.data.classes" in message
 
 
 def test_checked_and_mixed_as_files_are(data_dir):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_examine import filled, write
 
 from jaxseg import config, errors
@@ -86,6 +87,26 @@ def test_counts_are_kept(source, tmp_path, capsys):
         cache.write_bytes(spoiled)
         again = make_rates(source, cache, sampling="repeat_factor")
         np.testing.assert_array_equal(again, first)
+
+
+def test_counts_of_what_has_changed_are_made_anew(source, tmp_path, capsys):
+    cache = tmp_path / "class_counts.npy"
+    make_rates(source, cache, sampling="repeat_factor")
+    turned = sources.LabelMap({0: 2, 1: 1, 2: 0})
+    label = source.pairs[3][1]
+    other = Image.fromarray(filled(2))
+    for change in (
+        lambda: sources.Files(source.pairs, turned),
+        lambda: sources.Files(source.pairs[::-1], source.label_map),
+        lambda: other.save(label) or source,
+    ):
+        capsys.readouterr()
+        changed = change()
+        found = make_rates(changed, cache, sampling="repeat_factor")
+        assert "counting the classes of 4" in capsys.readouterr().out
+        np.testing.assert_array_equal(
+            found, make_rates(changed, sampling="repeat_factor")
+        )
 
 
 def test_weights_of_parts():

@@ -58,6 +58,7 @@ class ReadAhead(Iterator[Any]):
         self.names, self._put = names, put
         self._ready: queue.Queue = queue.Queue(AHEAD)
         self._taken = 0
+        self._error: BaseException | None = None
         self._stop, self._failed = threading.Event(), False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self.skipped: collections.Counter[str] = collections.Counter()
@@ -69,6 +70,8 @@ class ReadAhead(Iterator[Any]):
     def __next__(self) -> Any:
         if not self._thread.ident:
             self._thread.start()
+        if self._error is not None:  # nothing comes after it
+            raise self._error
         batch, skipped, error = self._take()
         if isinstance(error, RuntimeError) and _DIED in str(error):
             raise errors.UserError(
@@ -76,6 +79,7 @@ class ReadAhead(Iterator[Any]):
                 "config.data.workers"
             ) from error
         if error is not None:
+            self._error = error
             raise error
         self._taken += 1
         for told in skipped:

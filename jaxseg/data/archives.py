@@ -154,6 +154,16 @@ def read(file: File, *, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
+def state(file: File) -> tuple:
+    """What changes with a file: place, size and time, those of its archive."""
+    place = getattr(file, "archive", file)
+    try:
+        found = place.stat() if isinstance(place, pathlib.Path) else None
+    except OSError:
+        found = None  # reading tells
+    return repr(file), found and (found.st_size, found.st_mtime_ns)
+
+
 def members(path: pathlib.Path) -> Mapping[str, File]:
     """The files of a .zip or .tar archive by name, in the archive's order.
 
@@ -216,14 +226,19 @@ def _list_tar(path: pathlib.Path) -> Iterator[Tarred]:
 
 
 def _checked_name(member: Zipped | Tarred) -> str:
-    parts = member.name.replace("\\", "/").split("/")
-    climbs = ".." in parts or not parts[0] or ":" in parts[0]
-    if climbs or not is_plain_name(member.name):
+    if not names_member(member.name):
         raise errors.UserError(
             f"{member.archive} holds {member.name!r}, which names no file inside it; "
             "it is no official archive, download it again"
         )
     return posixpath.normpath(member.name)
+
+
+def names_member(name: str) -> bool:
+    """Whether a name may be that of an archive's member: it does not lead out of it."""
+    parts = name.replace("\\", "/").split("/")
+    climbs = ".." in parts or not parts[0] or ":" in parts[0]
+    return not climbs and is_plain_name(name)
 
 
 def is_plain_name(name: str) -> bool:

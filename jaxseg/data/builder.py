@@ -24,10 +24,11 @@ from tensorflow_datasets.core import dataset_builder, example_serializer, file_a
 from tensorflow_datasets.core import splits as tfds_splits
 
 from jaxseg import pictures
-from jaxseg.data import plans, shards
+from jaxseg.data import encoded, plans, shards
 
 VERSION = "1.0.0"  # the one that TFDS has for Cityscapes
 CONFIG = "semantic_segmentation"  # likewise
+OURS = ".jaxseg"  # a file in unfinished folders, which TFDS itself may write here too
 
 tfds.disable_progress_bar()  # it does not know how many examples there are
 
@@ -86,7 +87,10 @@ class Builder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
         TFDS calls it with a folder that it renames when this returns.
         """
-        content = [plans.metadata(self.plan), self._features.to_json()]
+        mark = pathlib.Path(self.data_path) / OURS
+        mark.touch()
+        metadata = plans.metadata(self.plan)
+        content = [encoded.VERSION, metadata, self._features.to_json()]
         made_by = json.dumps(content, sort_keys=True)
         folder = pathlib.Path(self.data_path).parent / shards.FOLDER
         planned = {
@@ -98,6 +102,7 @@ class Builder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 self._write(split, [shard for shard in each if not shard.path.exists()])
             infos = [self._moved(split, each) for split, each in planned.items()]
         self.info.set_splits(tfds_splits.SplitDict(infos))
+        mark.unlink()
 
     @property
     def _features(self) -> Any:

@@ -48,6 +48,8 @@ def run(config: config_lib.Config, output: pathlib.Path | None) -> None:
         for name, split in splits.items()
         for line in findings.other_order(seen[name], split, names, palette)
     ]
+    for each in seen.values():
+        warnings += findings.turned(each)
     counts = {
         name: examine.class_counts(seen[name], split, dataset.num_classes)
         for name, split in splits.items()

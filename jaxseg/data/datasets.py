@@ -25,8 +25,12 @@ FACTS: dict[str, schema.Facts] = {
     "pet": pet.FACTS,
     "loveda": loveda.FACTS,
 }
-# The names that TensorFlow Datasets itself has for some of them.
-_OF_TFDS = {"oxford_iiit_pet": pet.FACTS}
+# Those that TensorFlow Datasets itself has, by its names; others of such names may have
+# other labels.
+_OF_TFDS = {
+    "cityscapes": cityscapes.FACTS.classes,
+    "oxford_iiit_pet": pet.FACTS.classes,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +137,7 @@ def _folder(data: config_lib.Data, ignore: int) -> Dataset:
 def _tfds(data: config_lib.Data, ignore: int) -> Dataset:
     """A data set that TensorFlow Datasets has on disk."""
     _root(data)
-    known = {name: facts.classes for name, facts in (FACTS | _OF_TFDS).items()}
-    prepared = records.Prepared(data, known)
+    prepared = records.Prepared(data, _OF_TFDS)
 
     def split(name: str) -> sources.Source:
         return prepared.split(_chosen(data, name, None), ignore)

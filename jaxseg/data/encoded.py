@@ -1,7 +1,8 @@
 """Image files in memory, and the forms in which prepared data sets store them.
 
-Beside the files as they came there are two that decode faster: JPEG, and plain pixels
-under a Netpbm header (PPM and PGM), which ArrayRecord compresses with zstd by itself.
+Beside the files as they came there are three that decode faster: JPEG, with colors at
+full or half resolution, and plain pixels under a Netpbm header (PPM and PGM), which
+ArrayRecord compresses with zstd by itself.
 Every image library reads all of them.
 """
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from jaxseg.data import archives, images
 
+VERSION = 1  # of what is written; another one where the same image gives other bytes
 _NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
 _GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
@@ -13,7 +12,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from jaxseg import errors
-from jaxseg.data import labels, sources
+from jaxseg.data import cores, images, labels, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +24,7 @@ class Seen:
     size: tuple[int, int] | None = None  # height, width; None: could not be read
     digest: str = ""  # of the image file's bytes; empty: there is no file
     palette: bytes = b""  # RGB of each value in the label file; empty: it has none
+    turned: bool = False  # the image is, by its EXIF orientation; labels never are
     problem: str = ""  # in one line that names the file; empty: none
 
 
@@ -34,8 +34,10 @@ def examine(source: sources.Source, index: int) -> Seen:
     try:
         if isinstance(source, sources.Stored):
             files = source.loaded(index)
-            digest = hashlib.blake2b(files.stored(0)[0]).hexdigest()
+            content = files.stored(0)[0]
+            digest = hashlib.blake2b(content).hexdigest()
             seen = dataclasses.replace(seen, digest=digest)
+            seen = dataclasses.replace(seen, turned=images.is_turned(content))
             seen = dataclasses.replace(seen, values=_count(files.raw_label(0)))
             seen = dataclasses.replace(seen, palette=_palette(files))
             example = files[0]
@@ -55,7 +57,7 @@ def examine_all(
 
     Raises errors.Stalled if the next one does not come within `timeout` seconds.
     """
-    pool = futures.ThreadPoolExecutor(os.cpu_count())
+    pool = futures.ThreadPoolExecutor(cores.count())
     try:
         opened = [pool.submit(examine, source, index) for index in range(count)]
         for index in range(count):
@@ -114,9 +116,10 @@ def _palette(files: sources.Files) -> bytes:
     if isinstance(files.read_label, labels.ColorCode):
         return b""
     try:
-        with Image.open(io.BytesIO(files.stored(0)[1])) as picture:
+        content = io.BytesIO(files.stored(0)[1])
+        with Image.open(content, formats=images.FORMATS) as picture:
             colors = picture.getpalette() if picture.mode == "P" else None
-    except OSError:  # no image, but MATLAB's file or outlines
+    except Exception:  # Pillow stumbles in many ways over MATLAB's files and outlines
         return b""
     return _shared(bytes(colors or ()))
 

@@ -76,6 +76,17 @@ def strange_labels(seen: Seen, source: sources.Source, num_classes: int) -> list
     ][:1]
 
 
+def turned(seen: Seen) -> list[str]:
+    """A warning of images that their EXIF orientation turns, labels as they are."""
+    found = [each.name for each in seen if each.turned]
+    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [
+        f"{name}{others}: turned as the EXIF orientation says, its label is not; see "
+        "that they match"
+        for name in found[:1]
+    ]
+
+
 def other_order(
     seen: Seen, source: sources.Source, names: Sequence[str], palette: schema.Palette
 ) -> list[str]:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxseg import errors
 from jaxseg.data import archives, plain, png
@@ -14,6 +14,8 @@ from jaxseg.data import archives, plain, png
 # EPS starts another program.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
 MAX_PIXELS = 2**27  # 11585x11585: 384 MiB in RGB
+_LOSSY = ("JPEG", "MPO", "WEBP")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # how its pixels are compressed
 # EXIF's orientations. ImageOps.exif_transpose would also write all of the EXIF data
 # anew, and fail where some of it is ill-formed.
 _TURNS = {
@@ -62,7 +64,24 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
             f"{file} has mode {picture.mode}; a label must be one channel of 8-bit "
             "class indices (gray or palette PNG)"
         )
-    return np.asarray(picture).astype(np.uint8)
+    if picture.format in _LOSSY or picture.info.get("compression") in _LOSSY_TIFF:
+        raise errors.UserError(
+            f"{file} is a lossy {picture.format}, its values are changed; make the "
+            "label anew as PNG, from what it was made of"
+        )
+    values = np.asarray(picture).astype(np.uint8)
+    return values // png.gray_scale(content) if picture.mode == "L" else values
+
+
+def is_turned(content: bytes) -> bool:
+    """Whether `read_image` turns an image file, which labels never are."""
+    if not any(word in content for word in (b"Exif", b"eXIf", b"exif", b"xmp")):
+        return False
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) in _TURNS
+    except Exception:  # reading it tells
+        return False
 
 
 def decode(file: archives.File) -> Image.Image:
@@ -94,6 +113,7 @@ def _decode(file: archives.File, content: bytes) -> Image.Image:
                 f"of more than {MAX_PIXELS} pixels are not read, cut it into parts"
             )
         png.check(content)
+        png.check_rows(content)
         picture.load()
         picture.getexif()  # which is damaged, or is kept by Pillow from here on
     except errors.UserError:
@@ -105,6 +125,8 @@ def _decode(file: archives.File, content: bytes) -> Image.Image:
 
 def _unreadable(file: archives.File, error: Exception) -> errors.UserError:
     reason = errors.one_line(str(error)) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # which tells an object's address
+        reason = f"it is none of {', '.join(FORMATS)}, or begins otherwise"
     return errors.UserError(
         f"{file} cannot be read as an image ({reason}); replace or remove it"
     )

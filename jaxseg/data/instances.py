@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import posixpath
 import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -57,17 +58,17 @@ class Instances:
         an archive in the cache, from which workers read as from any other.
         """
         _mask_module()
-        images = layouts.find(root, self.images, address)
+        files = layouts.find(root, self.images, address)
         found = layouts.find(root, self.annotations, address)
         (file,) = found.files.values()
         pairs: list[layouts.Pair] = []
         packed = archives.members(_packed(file, self.min_area))
         for image, objects in sorted(packed.items()):
             key = pathlib.PurePath(image).stem
-            if key not in images.files:
-                expected = images.expected(key)
+            if key not in files.files:
+                expected = files.expected(key)
                 raise errors.UserError(f"{file} lists {key}; expected {expected}")
-            pairs.append((images.files[key], Objects(image, objects)))
+            pairs.append((files.files[key], Objects(image, objects)))
         return pairs
 
 
@@ -194,6 +195,11 @@ def _read_json(
             for image in content["images"]
             if min_area is None or areas[image["id"]] > min_area
         ]
+        names = [image for image, *_ in listed]
+        if not all(isinstance(n, str) and archives.names_member(n) for n in names):
+            raise ValueError("a file_name that is none")
+        if len({*map(posixpath.normpath, names)}) < len(names):
+            raise ValueError("a file_name twice")
     except (
         *(ValueError, KeyError, TypeError, AttributeError),
         *(RecursionError, OverflowError),

@@ -14,15 +14,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import cv2
 import grain
 import numpy as np
 from absl import flags
 
 from jaxseg import config as config_lib
 from jaxseg import errors
-from jaxseg.data import ahead, combined, sampling, sources, transforms
+from jaxseg.data import ahead, combined, cores, sampling, sources, transforms
 
 MAX_AUTO_WORKERS = 16
+WAITING = 4
 # Shared memory that a killed worker leaves is removed by Python's resource tracker,
 # which would tell of it after the one line that names the worker.
 _QUIET = "ignore:resource_tracker:UserWarning"
@@ -83,13 +85,20 @@ def eval_batches(
     """Every example once, at its own size, as it is; or part i of n, by `share` (i, n).
 
     images uint8 [B H W 3], labels int32 [B H W] and valid bool [B]: images of one size
-    are batched. B is batch_size, rounded up to `multiple_of`, or where a size never
-    fills a batch the least multiple that holds its images; valid=False pads.
+    are batched. B is batch_size, rounded up to `multiple_of`, or where a size has not
+    filled a batch the least multiple that holds its images; valid=False pads. At most
+    WAITING batches' images wait for others of their size.
     """
     batch_size = _round_up(batch_size, multiple_of)
     waiting: dict[tuple, list] = collections.defaultdict(list)
     filled = set()  # sizes for which the program of a whole batch is compiled
     part, parts = share
+
+    def take(size: tuple) -> HostBatch:
+        group = waiting.pop(size)
+        few = _round_up(len(group), multiple_of)
+        return _pad(group, batch_size if size in filled else few)
+
     if part >= len(source):
         return
     dataset = grain.MapDataset.source(source)[part::parts]
@@ -99,20 +108,18 @@ def eval_batches(
     try:
         for example in iterator:
             size = example["label"].shape
-            group = waiting[size]
-            group.append(example)
-            if len(group) == batch_size:
-                yield _pad(group, batch_size)
-                group.clear()
+            waiting[size].append(example)
+            if len(waiting[size]) == batch_size:
                 filled.add(size)
+                yield take(size)
+            elif sum(map(len, waiting.values())) > WAITING * batch_size:
+                yield take(next(iter(waiting)))  # the one that has waited longest
     finally:
         iterator.close()
         if num_workers(data):  # grain leaves shared memory in a reference cycle
             gc.collect()
-    for size, group in waiting.items():
-        if group:
-            few = _round_up(len(group), multiple_of)
-            yield _pad(group, batch_size if size in filled else few)
+    for size in [*waiting]:
+        yield take(size)
 
 
 def _round_up(count: int, multiple_of: int) -> int:
@@ -127,8 +134,7 @@ def num_workers(data: config_lib.Data) -> int:
     """
     if data.workers >= 0:
         return data.workers
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    others = min((cores or 1) - 1, MAX_AUTO_WORKERS)
+    others = min(cores.count() - 1, MAX_AUTO_WORKERS)
     return others if others > 1 else 0
 
 
@@ -147,7 +153,7 @@ def _read_ahead(
 
 
 def _with_threads(dataset: grain.MapDataset) -> grain.DatasetIterator:
-    threads = min(4, os.cpu_count() or 1)
+    threads = min(4, cores.count())
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(dataset.to_iter_dataset(reading))
 
@@ -168,10 +174,13 @@ def _with_workers(dataset: grain.MapDataset, workers: int) -> grain.DatasetItera
 def _init_worker(worker: int, count: int) -> None:
     """Ties a worker's life to that of the training process, and to nothing else.
 
+    OpenCV gets one thread: each worker would start as many as there are cores.
+
     Signals that reach all at once, Ctrl-C from a terminal or SIGTERM from a scheduler,
     are left to the training process, which then ends the step and saves and still needs
     its workers. Where that process is killed, workers would wait for it forever.
     """
+    cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxseg.data import png
+
 MAX_PIXELS = 1 << 26  # whether a larger image is read at all, others decide
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PLAIN_PNG = re.compile(
-    b"IHDR(?:cHRM|gAMA|iCCP|sRGB|sBIT|pHYs|tIME)*(?:IDAT)+(?:tIME)?IEND"
-)
+_PLAIN_PNG = re.compile(b"IHDR(?:cHRM|gAMA|sRGB|sBIT|pHYs|tIME)*(?:IDAT)+(?:tIME)?IEND")
 _TURNS = re.compile(b"(?i)exif|xmp")  # texts that may hold an orientation
 _CHANNELS_OF_KIND = {0: 1, 2: 3}  # of a PNG's pixels: gray and RGB
 _JFIF = b"\xff\xd8\xff\xe0"
@@ -51,7 +51,7 @@ def _decode_png(content: bytes, *, channels: int) -> np.ndarray | None:
     )
     if (bits, _CHANNELS_OF_KIND.get(kind), interlaced) != (8, channels, 0):
         return None
-    if not 0 < width * height <= MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS or not _is_whole(content):
         return None
     rust = _rust_decoders()
     if rust is None:
@@ -62,6 +62,15 @@ def _decode_png(content: bytes, *, channels: int) -> np.ndarray | None:
         return rust.decode_image_png_u8(content, (height, width), mode)
     except Exception:  # it has no other kind
         return None
+
+
+def _is_whole(content: bytes) -> bool:
+    """Of damaged files libpng would tell on the terminal, without their name."""
+    try:
+        png.check(content)
+    except ValueError:
+        return False
+    return True
 
 
 @functools.cache

@@ -11,7 +11,7 @@ files that are not complete.
 
 import contextlib
 import io
-import os
+import json
 import pathlib
 import re
 import shutil
@@ -25,13 +25,14 @@ from absl import flags
 from jaxseg import command, errors
 from jaxseg import config as config_lib
 from jaxseg.data import (
+    archives,
+    cores,
     datasets,
     encoded,
     folder,
     plans,
     records,
     schema,
-    shards,
     sources,
 )
 
@@ -138,11 +139,12 @@ def _write(plan: plans.Plan, data_dir: pathlib.Path, target: pathlib.Path) -> No
     from jaxseg.data import builder
 
     wanted = {split: len(files) for split, files in plan.splits.items()}
-    kept = target.parent / shards.FOLDER
-    for left in {*target.parent.glob(f"{records.UNFINISHED}*")} - {kept}:
-        shutil.rmtree(left)
+    for mark in [*target.parent.glob(f"{records.UNFINISHED}*/{builder.OURS}")]:
+        shutil.rmtree(mark.parent)
     writer = builder.make_builder(plan, data_dir)
-    if not target.exists():
+    if target.exists():
+        _check_unchanged(plan, target)
+    else:
         with (
             tempfile.TemporaryDirectory() as unused,  # what TFDS downloads, and tells
             contextlib.redirect_stdout(io.StringIO()),
@@ -155,6 +157,20 @@ def _write(plan: plans.Plan, data_dir: pathlib.Path, target: pathlib.Path) -> No
             "delete it to prepare the data set again"
         )
     print(f"{target}: {_counted(found)} examples")
+
+
+def _check_unchanged(plan: plans.Plan, target: pathlib.Path) -> None:
+    """Raises UserError if classes or files were changed since it was prepared."""
+    pairs = [pair for files in plan.splits.values() for pair in files.pairs]
+    states = [archives.state(file)[1] for pair in pairs for file in pair]
+    changed = max((state[1] for state in states if state), default=0)
+    metadata = json.loads((target / records.METADATA).read_bytes())
+    written = (target / records.INFO).stat().st_mtime_ns
+    if metadata != plans.metadata(plan) or changed > written:
+        raise errors.UserError(
+            f"{target} was prepared from other classes or files, --source was changed "
+            "since; delete it to prepare the data set again"
+        )
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -171,7 +187,8 @@ if __name__ == "__main__":
         "store",
         "original",
         list(encoded.FORMS),
-        "Images as they are, as JPEG of quality 95, or as plain pixels.",
+        "Images as they are, as JPEG of quality 95 (jpeg420: with colors at half the "
+        "resolution), or as plain pixels.",
     )
     _LABELS = flags.DEFINE_enum(
         "labels", "raw", LABELS, "Values of the data set, or classes and 255."
@@ -179,7 +196,7 @@ if __name__ == "__main__":
     _SPLITS = flags.DEFINE_list("splits", [], "Which; default: train, val and test.")
     _NAME = flags.DEFINE_string("name", "", "In TFDS; default: that of --dataset.")
     _WORKERS = flags.DEFINE_integer(
-        "workers", os.cpu_count() or 1, "Threads that decode and encode.", lower_bound=1
+        "workers", cores.count(), "Threads that decode and encode.", lower_bound=1
     )
     command.run_without_config(
         lambda: run(

@@ -7,6 +7,8 @@ examples that they meet.
 """
 
 import dataclasses
+import hashlib
+import os
 import pathlib
 import zipfile
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from jaxtyping import Float64
 
 from jaxseg import config as config_lib
 from jaxseg import errors, pictures
-from jaxseg.data import balance, combined, examine, sources
+from jaxseg.data import archives, balance, combined, examine, sources
 
 Rates = Float64[np.ndarray, "examples"]
 
@@ -32,7 +34,7 @@ def make_rates(
     """How often an epoch shows each example by the config; None: each once.
 
     For config.data.sampling it opens every example, but where `cache`, a .npy file,
-    holds the counts of this many; else writes it. Raises UserError if an example cannot
+    holds the counts of these; else writes it. Raises UserError if an example cannot
     be read and none may be skipped, or if no class fits.
     """
     rates = None
@@ -62,7 +64,8 @@ def _class_counts(
     num_classes: int,
     cache: pathlib.Path | None,
 ) -> balance.Counts:
-    kept = _read_counts(cache, (len(source), num_classes)) if cache else None
+    digest = _digest(source)
+    kept = _read_counts(cache, (len(source), num_classes), digest) if cache else None
     if kept is not None:
         return kept
     print(f"counting the classes of {len(source)} examples")
@@ -74,12 +77,31 @@ def _class_counts(
     if cache:
         with pictures.atomic_path(cache) as part, part.open("wb") as file:
             np.save(file, counts)
+            file.write(digest)  # NumPy does not read beyond the array
     return counts
 
 
-def _read_counts(cache: pathlib.Path, shape: tuple[int, int]) -> balance.Counts | None:
-    """The counts kept there, if they are of this shape."""
+def _digest(source: sources.Source) -> bytes:
+    """Of what decides the counts; instead of files' contents their times."""
+    told: list = [examine.train_values(source)]
+    for part in source.parts if isinstance(source, combined.Joined) else [source]:
+        if isinstance(part, sources.Files):
+            told += [archives.state(file) for pair in part.pairs for file in pair]
+        else:
+            told += [part.name(index) for index in range(len(part))]
+            told.append(getattr(part, "size", None))  # of scenes
+    return hashlib.blake2b(repr(told).encode()).digest()
+
+
+def _read_counts(
+    cache: pathlib.Path, shape: tuple[int, int], digest: bytes
+) -> balance.Counts | None:
+    """The counts kept there, if they are of this shape and digest."""
     try:
+        with cache.open("rb") as file:
+            file.seek(-len(digest), os.SEEK_END)
+            if file.read() != digest:
+                return None
         # Mapped, an array that is larger than its file is an error, and takes nothing.
         counts = np.load(cache, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -44,7 +43,7 @@ def plan(
     parts = np.array_split(order, math.ceil(len(order) / MAX_EXAMPLES))
     shards = []
     for examples in (part.tolist() for part in parts):
-        states = [_state(file) for i in examples for file in source.pairs[i]]
+        states = [archives.state(file) for i in examples for file in source.pairs[i]]
         told = repr((made_by, split, states)).encode()
         name = hashlib.blake2b(told, digest_size=16).hexdigest()
         shards.append(Shard(folder / f"{split}-{name}", examples))
@@ -68,13 +67,3 @@ def key(source: sources.Files, index: int) -> str:
     """What an example is called in the data set: the stem of its image's name."""
     name = str(source.pairs[index][0])
     return pathlib.PurePath(name).stem.removesuffix("_leftImg8bit")
-
-
-def _state(file: archives.File) -> tuple:
-    """What changes with a file: place, size and time, those of its archive."""
-    place = getattr(file, "archive", file)
-    try:
-        stat = os.stat(place) if isinstance(place, pathlib.Path) else None
-    except OSError:
-        stat = None  # reading tells
-    return repr(file), stat and (stat.st_size, stat.st_mtime_ns)
