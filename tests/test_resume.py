@@ -9,6 +9,7 @@ import time
 import program
 import pytest
 from safetensors import numpy as safetensors
+from test_bad_input import FOLDER, make_folder
 
 TIMED = ("images_per_second", "data_wait", "data_wait_share")
 FLAGS = (
@@ -89,6 +90,26 @@ def test_sigterm_saves_and_exits_0(uninterrupted, tmp_path):
     done = program.run(tmp_path / "run", *FLAGS)
     assert done.returncode == 0, done.stderr
     assert_same(outcome(tmp_path / "run", tmp_path), expected)
+
+
+@pytest.mark.slow
+def test_a_failed_evaluation_costs_no_training(tmp_path):
+    root = make_folder(tmp_path / "data")
+    image = root / "val" / "images" / "3.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-200])
+    flags = (*FOLDER, f"--config.data.root={root}", "--config.data.check_first=0")
+    flags += ("--config.eval.every=2",)
+    done = program.run(tmp_path / "run", *flags)
+    assert done.returncode == 1
+    assert "3.jpg cannot be read" in program.only_line(done)
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
+    image.write_bytes(whole)
+    done = program.run(tmp_path / "run", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after step 2" in done.stdout
+    evaluated = [r["step"] for r in program.rows(tmp_path / "run") if "images" in r]
+    assert evaluated == [2, 4]  # that of step 2 is made up for
 
 
 @pytest.mark.slow
