@@ -88,7 +88,9 @@ def copied(variables):
     return {name: np.array(value) for name, value in variables.items()}
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)]
+)
 def test_frozen_parts_do_not_move_in_20_steps(batch, optimizer):
     train_step, state = make(freeze=("backbone",), optimizer=optimizer)
     before = copied(state.variables)
@@ -139,6 +141,7 @@ def test_metrics_are_means_since_the_last_row(batch):
         assert counted.sum() == 2 * 4 * 28 * 32
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_with_all_augmentations(batch):
     ends, counted = [], []
     runs = [make(log_every=1, data=EVERYTHING) for _ in range(2)]
@@ -174,6 +177,7 @@ def test_the_first_loss_is_that_of_guessing():
     assert np.log(11) < float(loss) < np.log(11) + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["convolutions", "blocks"])
 def test_what_is_kept_changes_no_result(batch, keep):
     (all_kept, state), (less, other) = make(), make(keep=keep)
