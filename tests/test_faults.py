@@ -107,7 +107,7 @@ def test_disk_full_to_the_end(disk):
     assert "No space left on device" in error
     assert error.startswith("error: ")
     assert f"step {STEPS}  mIoU" in told.partition(error)[0]
-    assert "Traceback" not in told
+    assert "/jaxseg/" not in told.replace(str(workdir), "")  # no traceback of ours
     (disk / "filler").unlink()
     process = program.start(workdir, *FLAGS)
     assert "resumed after step" in assert_complete(workdir, process)
