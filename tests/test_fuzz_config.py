@@ -1,15 +1,13 @@
 """Configs of any values: refused in one line, or what is built of them works."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
 import math
-import multiprocessing
-import resource
 import time
 import typing
 
+import alone
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +19,7 @@ from jaxseg import errors, optim, validate
 from jaxseg.models import build, names
 
 COUNT = 2000
-SECONDS, GIB = 5, 2**30
+SECONDS = 5
 HOSTILE = (
     *(
         None,
@@ -139,13 +137,6 @@ def use_many(seeds, *, models):
     return done
 
 
-def limited():
-    """All of them: (what `use_many` returns, peak memory in bytes)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    done = use_many(range(COUNT), models=True)
-    return done, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def test_some():
     done = use_many(range(COUNT, COUNT + 100), models=False)
     assert min(done.values()) > 20, done
@@ -153,9 +144,7 @@ def test_some():
 
 @pytest.mark.slow
 def test_all():
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        done, peak = pool.submit(limited).result()
+    done, peak = alone.run(functools.partial(use_many, range(COUNT), models=True))
     assert sum(done.values()) == COUNT
     assert min(done.values()) > COUNT // 5, done
-    assert peak < GIB, peak
+    assert peak < alone.GIB, peak

@@ -1,11 +1,9 @@
 """Mutated weight files: read rightly or refused in one line, quickly, never run."""
 
-import concurrent.futures
-import multiprocessing
 import pickle
-import resource
 import time
 
+import alone
 import mutations
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from jaxseg import errors
 from jaxseg.pretrained import read
 
 WHOLE = {"zip": 3400, "legacy": 3300, "safetensors": 3300}  # 10,000 in all
-SECONDS, GIB = 5, 2**30
+SECONDS = 5
 
 
 def read_mutated(kind, seeds, folder):
@@ -44,14 +42,6 @@ def read_mutated(kind, seeds, folder):
     return done
 
 
-def limited(kind, count, folder):
-    """The same with limits on this process: (what it returns, peak memory in bytes)."""
-    resource.setrlimit(resource.RLIMIT_AS, (4 * GIB, 4 * GIB))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    done = read_mutated(kind, range(count), folder)
-    return done, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 @pytest.mark.parametrize("kind", WHOLE)
 def test_some(tmp_path, kind):
     done = read_mutated(kind, range(10_000, 10_150), tmp_path)
@@ -61,12 +51,10 @@ def test_some(tmp_path, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE)
 def test_all(tmp_path, kind):
-    """In a process of its own, whose crash would be told as a broken pool."""
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        done, peak = pool.submit(limited, kind, WHOLE[kind], tmp_path).result()
+    seeds = range(WHOLE[kind])
+    done, peak = alone.run(read_mutated, kind, seeds, tmp_path, most=4 * alone.GIB)
     assert sum(done.values()) == WHOLE[kind]
-    assert peak < GIB, peak
+    assert peak < alone.GIB, peak
 
 
 def test_the_witness_would_tell(tmp_path):
