@@ -1,5 +1,6 @@
-"""What all processes of a run must do alike though one alone looks at the disk."""
+"""What the processes of a run settle among them, all at the same point."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ def decided(decide: Callable[[], Any]) -> Any:
     """What `decide` returns in process 0, in every process; the others do not call it.
 
     It is plain JSON data. Raises in every process what `decide` raised in process 0,
-    in the others as a UserError. All processes must call this at the same point.
+    in the others as a UserError.
     """
     if jax.process_count() == 1:
         return decide()
@@ -31,6 +32,24 @@ def decided(decide: Callable[[], Any]) -> Any:
         raise
     _from_first({"value": value})
     return value
+
+
+def check_same(facts: str, told: str) -> None:
+    """Raises UserError, with what is `told`, if the processes have other facts."""
+    if jax.process_count() > 1:
+        digest = hashlib.blake2b(facts.encode(), digest_size=16).digest()
+        found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
+        if (found != found[0]).any():
+            raise errors.UserError(told)
+
+
+def total(counts: np.ndarray) -> np.ndarray:
+    """The sum over all processes of their int64 counts."""
+    if jax.process_count() == 1:
+        return counts
+    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
+    high, low = np.moveaxis(multihost_utils.process_allgather(halves), 1, 0)
+    return (high.astype(np.int64).sum(0) << 31) + low.astype(np.int64).sum(0)
 
 
 def _from_first(told: dict[str, Any] | None) -> dict[str, Any]:

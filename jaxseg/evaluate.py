@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from jaxseg import (
+    agreement,
     checkpoint,
     hosts,
     inference,
@@ -100,7 +101,7 @@ def count(
         if len(pending) > 1:  # read a result while the next one is computed
             confusion += np.asarray(pending.pop(0))
     confusion += sum(map(np.asarray, pending))
-    return hosts.total(confusion)
+    return agreement.total(confusion)
 
 
 def write_report(

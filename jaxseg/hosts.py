@@ -7,7 +7,6 @@ others why, and one that falls silent is found out and named by them.
 
 import contextlib
 import glob
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from jax._src import distributed  # for its client: JAX has no other way to it
 from jax.experimental import multihost_utils
 
@@ -102,27 +100,9 @@ def _join(
     return jax.process_count() > 1
 
 
-def check_same(facts: str, told: str) -> None:
-    """Raises UserError, with what is `told`, if the processes have other facts."""
-    if jax.process_count() > 1:
-        digest = hashlib.blake2b(facts.encode(), digest_size=16).digest()
-        found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
-        if (found != found[0]).any():
-            raise errors.UserError(told)
-
-
 def is_main() -> bool:
     """Whether this process writes the files."""
     return jax.process_index() == 0
-
-
-def total(counts: np.ndarray) -> np.ndarray:
-    """The sum over all processes of their int64 counts."""
-    if jax.process_count() == 1:
-        return counts
-    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
-    high, low = np.moveaxis(multihost_utils.process_allgather(halves), 1, 0)
-    return (high.astype(np.int64).sum(0) << 31) + low.astype(np.int64).sum(0)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from jaxseg import agreement, optim
 from jaxseg import config as config_lib
-from jaxseg import hosts, optim
 from jaxseg.data import sources as sources_lib
 
 # What may differ between hosts: where they have the same data, and how they read it.
@@ -25,7 +25,7 @@ def check_processes(
         ends = [source.name(0), source.name(len(source) - 1)]
         files = [pathlib.PurePath(end).name for end in ends]
         facts.append((name, len(source), files))
-    hosts.check_same(
+    agreement.check_same(
         repr(facts),
         "the processes of this run differ in their config or in the files of their "
         "data; start all with the same flags and the same data",

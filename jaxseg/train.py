@@ -215,15 +215,16 @@ class _Trainer:
         log.add(step, found, batch)
 
     def _watch(self, batches, start: int, log: log_lib.Log) -> watch_lib.Watch:
+        is_finite = watch_lib.make_is_finite(self.graphdef, self.config.data)
+
         def explain(step: int, batch: step_lib.Batch) -> str:
+            variables = sharding.gather(self.mesh, self.state.variables)
             process = f"_{jax.process_index()}" if jax.process_count() > 1 else ""
             return watch_lib.explain(
                 sharding.fetch(self.mesh, batch["images"]),
                 sharding.fetch(self.mesh, batch["labels"]),
                 batches.names(step - 1 - start),
-                graphdef=self.graphdef,
-                variables=sharding.gather(self.mesh, self.state.variables),
-                data=self.config.data,
+                is_finite=functools.partial(is_finite, variables),
                 path=self.workdir / f"not_finite_{step}{process}.npz",
             )
 

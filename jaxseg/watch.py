@@ -92,19 +92,35 @@ class Watch:
             )
 
 
+def make_is_finite(
+    graphdef: nnx.GraphDef, data: config_lib.Data
+) -> Callable[[names.Variables, UInt8[np.ndarray, "b h w 3"]], jax.Array]:
+    """Compiles whether the logits of all images are finite.
+
+    `graphdef` is that of the model in evaluation mode.
+    """
+
+    @jax.jit
+    def is_finite(variables, images):
+        images = augment.normalize(images, mean=data.mean, std=data.std)
+        logits = names.merge(graphdef, variables).features(images).logits
+        return jnp.isfinite(logits).all()
+
+    return is_finite
+
+
 def explain(
     images: UInt8[np.ndarray, "b h w 3"],
     labels: np.ndarray,
     called: Sequence[str],
     *,
-    graphdef: nnx.GraphDef,
-    variables: names.Variables,
-    data: config_lib.Data,
+    is_finite: Callable[[UInt8[np.ndarray, "b h w 3"]], jax.Array],
     path: pathlib.Path,
 ) -> str:
     """Which images are at fault, as far as each alone shows it; saves them in `path`.
 
-    `graphdef` is that of the model in evaluation mode, `called` the images' names.
+    `called` are the images' names; `is_finite` is as of `make_is_finite`, of the
+    network's variables.
     """
     kept = f"the batch is in {path}"
     try:
@@ -115,16 +131,10 @@ def explain(
     except OSError as error:
         kept = f"the batch could not be saved ({error.strerror})"
 
-    @jax.jit
-    def is_finite(variables, images):
-        images = augment.normalize(images, mean=data.mean, std=data.std)
-        logits = names.merge(graphdef, variables).features(images).logits
-        return jnp.isfinite(logits).all()
-
     at_fault = [
         name
         for name, image in zip(called, images, strict=True)
-        if not is_finite(variables, image[None])
+        if not is_finite(image[None])
     ]
     if at_fault:
         told = f"the network gives no finite logits for {_shortened(at_fault)}"

@@ -7,7 +7,7 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 
-from jaxseg import agreement, errors, hosts, lock, pictures
+from jaxseg import agreement, errors, lock, pictures
 from jaxseg import config as config_lib
 from jaxseg.data import datasets
 
@@ -52,7 +52,7 @@ def _check_shared(workdir: pathlib.Path) -> None:
         if lock.is_held(workdir):
             break
         time.sleep(0.5)
-    hosts.check_same(
+    agreement.check_same(
         str(lock.is_held(workdir)),
         f"{workdir} is not on a disk that all processes of this run share; choose "
         "another --workdir",

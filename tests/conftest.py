@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 import beartype
 import jaxtyping
+import numpy as np
+import pytest
 
 _CACHE = pathlib.Path.home() / ".cache" / "jaxseg-tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
@@ -35,3 +37,18 @@ LONG = ("test_step.py", "test_main.py", "test_bad_input.py", "test_devices.py")
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def rgb(rng):
+    return rng.integers(0, 256, (6, 9, 3), np.uint8)
+
+
+@pytest.fixture
+def indices(rng):
+    return rng.integers(0, 3, (6, 9), np.uint8)

@@ -1,16 +1,18 @@
-"""What process 0 decides is what all do; checked with two real processes."""
+"""What processes settle among them; checked with two real ones."""
 
 import os
 import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxseg import agreement, errors
 
 TWO = """
 import sys, jax
+import numpy as np
 from jaxseg import agreement, errors
 port, index = sys.argv[1:]
 jax.distributed.initialize(f"localhost:{port}", 2, int(index))
@@ -25,6 +27,12 @@ try:
 except (OSError, errors.UserError) as error:
     print(type(error).__name__, error)
 print(agreement.decided(lambda: "x" * 1000) == "x" * 1000)
+agreement.check_same("the same", "never told")
+try:
+    agreement.check_same(index, "they differ")
+except errors.UserError as error:
+    print(error)
+print(agreement.total(np.array([2**40 + 3, 2**31 - 1, int(index)])).tolist())
 """
 
 
@@ -32,6 +40,10 @@ def test_one_process_just_does_it():
     assert agreement.decided(lambda: (1, 2)) == (1, 2)
     with pytest.raises(errors.UserError, match="as it is"):
         agreement.decided(raiser)
+
+    agreement.check_same("anything", "never told")
+    counts = np.array([[2**40, 1], [0, 5]])
+    assert agreement.total(counts) is counts
 
 
 def raiser():
@@ -58,5 +70,6 @@ def test_two_processes():
         for output, _ in outputs
     ]
     shared = ["{'step': 7, 'who': 0}", "None"]
-    assert found[0] == [*shared, "OSError [Errno 28] full", "True"], outputs[0][1]
-    assert found[1] == [*shared, "UserError [Errno 28] full", "True"], outputs[1][1]
+    last = ["True", "they differ", str([2**41 + 6, 2**32 - 2, 1])]
+    assert found[0] == [*shared, "OSError [Errno 28] full", *last], outputs[0][1]
+    assert found[1] == [*shared, "UserError [Errno 28] full", *last], outputs[1][1]

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import official_files
 import pytest
+from refusals import refuse
 
 from jaxseg import errors
 from jaxseg.data import archives
@@ -36,13 +37,6 @@ def write_tar(path, files=FILES, mode="w"):
 
 
 WRITE = {"zip": write_zip, "tar": write_tar}
-
-
-def refuse(act, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def content(path):

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import datasets
@@ -41,14 +42,6 @@ def open_folder(root, ignore=255):
     return datasets.open_dataset(
         config.Data(name="folder", root=str(root)), ignore=ignore
     )
-
-
-def refuse(act, *arguments, **options):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments, **options)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def refuse_split(root, split="train"):

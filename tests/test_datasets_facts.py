@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import datasets
@@ -20,23 +21,20 @@ def open_folder(root):
     return datasets.open_dataset(config.Data(name="folder", root=str(root)), ignore=255)
 
 
-def refuse(root):
+def refuse_folder(root):
     """The message with which the folder's classes.json is refused."""
-    with pytest.raises(errors.UserError) as raised:
-        open_folder(root)
-    message = str(raised.value)
-    assert "\n" not in message
+    message = refuse(open_folder, root)
     assert str(root / "classes.json") in message
     return message
 
 
 def refuse_facts(root, facts):
     write_classes(root, facts)
-    return refuse(root)
+    return refuse_folder(root)
 
 
 def test_classes_are_missing(tmp_path):
-    message = refuse(tmp_path)
+    message = refuse_folder(tmp_path)
     assert message.startswith(f"{tmp_path / 'classes.json'} does not exist")
     assert '"names"' in message
 
@@ -44,7 +42,7 @@ def test_classes_are_missing(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", '{"names": [1,]}', "\xff"])
 def test_bad_json(tmp_path, text):
     (tmp_path / "classes.json").write_text(text, encoding="latin-1")
-    message = refuse(tmp_path)
+    message = refuse_folder(tmp_path)
     assert message.startswith(f"{tmp_path / 'classes.json'} is not valid JSON: ")
 
 
@@ -76,17 +74,17 @@ def test_keys_that_are_there_twice(tmp_path):
     """The last one would count, whichever was meant."""
     text = '{"names": ["a", "b"], "map": {"0": 0, "1": 1, "0": 1}}'
     (tmp_path / "classes.json").write_text(text)
-    assert "the key '0' is there twice" in refuse(tmp_path)
+    assert "the key '0' is there twice" in refuse_folder(tmp_path)
 
 
 def test_nested_too_deep(tmp_path):
     (tmp_path / "classes.json").write_text("[" * 100_000)
-    assert "is not valid JSON" in refuse(tmp_path)
+    assert "is not valid JSON" in refuse_folder(tmp_path)
 
 
 def test_a_folder_of_that_name(tmp_path):
     (tmp_path / "classes.json").mkdir()
-    assert "is no regular file" in refuse(tmp_path)
+    assert "is no regular file" in refuse_folder(tmp_path)
 
 
 def test_mark_of_byte_order(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import datasets
@@ -51,13 +52,6 @@ def open_cityscapes(root, ignore=255):
     return datasets.open_dataset(
         config.Data(name="cityscapes", root=str(root)), ignore=ignore
     )
-
-
-def refuse(act, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def test_cityscapes_classes(root):

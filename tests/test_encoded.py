@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import config, errors
-from jaxseg.data import archives, encoded, transforms
+from jaxseg.data import archives, encoded, images, transforms
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (17, 13, 3), np.uint8)
@@ -21,7 +21,7 @@ def in_memory(content):
 
 
 def test_raw_is_netpbm():
-    for pixels, read in ((IMAGE, encoded.read_image), (LABEL, encoded.read_indices)):
+    for pixels, read in ((IMAGE, images.read_image), (LABEL, images.read_indices)):
         content = encoded.encode_raw(pixels)
         np.testing.assert_array_equal(read(in_memory(content)), pixels)
         np.testing.assert_array_equal(Image.open(io.BytesIO(content)), pixels)
@@ -34,8 +34,8 @@ def test_views_are_cropped_as_copies_are():
     """Read-only memory is nothing that OpenCV or NumPy would stumble over."""
     crop = transforms.RandomCrop(data=config.Data(crop=(16, 8), rotate=9), ignore=255)
     views = {
-        "image": encoded.read_image(in_memory(encoded.encode_raw(IMAGE))),
-        "label": encoded.read_indices(in_memory(encoded.encode_raw(LABEL))),
+        "image": images.read_image(in_memory(encoded.encode_raw(IMAGE))),
+        "label": images.read_indices(in_memory(encoded.encode_raw(LABEL))),
     }
     for seed in range(8):
         found, expected = (
@@ -54,25 +54,31 @@ def test_jpeg(form, luma):
     content = encoded.FORMS[form].image(smooth)
     picture = Image.open(io.BytesIO(content))
     assert [layer[1:3] for layer in picture.layer] == [luma, (1, 1), (1, 1)]
-    error = encoded.read_image(in_memory(content)).astype(float) - smooth
+    error = images.read_image(in_memory(content)).astype(float) - smooth
     assert 10 * np.log10(255**2 / (error**2).mean()) > 38  # dB
 
 
 def test_other_files_are_read_as_ever():
     np.testing.assert_array_equal(
-        encoded.read_indices(in_memory(official_files.palette(range(21)))),
+        images.read_indices(in_memory(official_files.palette(range(21)))),
         official_files.spread(range(21)),
     )
-    gray = encoded.read_image(in_memory(encoded.encode_raw(LABEL)))
+    gray = images.read_image(in_memory(encoded.encode_raw(LABEL)))
     np.testing.assert_array_equal(gray, np.stack([LABEL] * 3, -1))
     with pytest.raises(errors.UserError, match="a file has mode RGB"):
-        encoded.read_indices(in_memory(encoded.encode_raw(IMAGE)))
+        images.read_indices(in_memory(encoded.encode_raw(IMAGE)))
 
 
 @pytest.mark.parametrize("missing", [1, 100])
 def test_raw_that_ends_early(missing):
     with pytest.raises(errors.UserError, match="a file cannot be read as an image"):
-        encoded.read_image(in_memory(encoded.encode_raw(IMAGE)[:-missing]))
+        images.read_image(in_memory(encoded.encode_raw(IMAGE)[:-missing]))
+
+
+def test_raw_of_an_absurd_size():
+    """int() takes no more than 4300 digits."""
+    with pytest.raises(errors.UserError, match="a file cannot be read as an image"):
+        images.read_image(in_memory(b"P6\n" + b"9" * 5000 + b" 1\n255\n"))
 
 
 def test_gray_png():
@@ -95,7 +101,7 @@ def test_damaged(form):
         for place in rng.integers(min(len(damaged), 60), size=2):
             damaged[place] = rng.integers(256)
         try:
-            pixels = encoded.read_image(in_memory(bytes(damaged)))
+            pixels = images.read_image(in_memory(bytes(damaged)))
         except errors.UserError:
             refused += 1
         else:

@@ -22,16 +22,9 @@ CALM = (
 )
 
 
-def test_counts_of_one_process():
-    counts = np.array([[2**40, 1], [0, 5]])
-    assert hosts.total(counts) is counts
-    assert hosts.is_main()
-
-
 def test_no_others_are_looked_for():
     with hosts.joined():
         assert hosts.is_main()
-        hosts.check_same("anything", "never told")
 
 
 def test_how_many_but_not_where():

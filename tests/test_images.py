@@ -13,34 +13,10 @@ import mutations
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import errors
 from jaxseg.data import archives, images
-
-SIZE = (6, 9)  # height, width
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def rgb(rng):
-    return rng.integers(0, 256, (*SIZE, 3), np.uint8)
-
-
-@pytest.fixture
-def indices(rng):
-    return rng.integers(0, 3, SIZE, np.uint8)
-
-
-def refuse(read, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        read(*arguments)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def test_gray_and_palette_labels(tmp_path, indices):
@@ -65,8 +41,8 @@ def test_one_bit_label(tmp_path, indices):
 @pytest.mark.parametrize("bits", [2, 4])
 def test_gray_labels_of_few_bits(indices, bits):
     """Pillow would scale them to 0..255."""
-    header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], bits, 0, 0, 0, 0)
-    digits = (indices[..., None] >> np.arange(bits)[::-1] & 1).reshape(SIZE[0], -1)
+    header = struct.pack(">IIBBBBB", 9, 6, bits, 0, 0, 0, 0)
+    digits = (indices[..., None] >> np.arange(bits)[::-1] & 1).reshape(6, -1)
     rows = np.pad(np.packbits(digits, axis=1), ((0, 0), (1, 0))).tobytes()
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
@@ -127,7 +103,7 @@ def test_images_become_rgb(tmp_path, rgb, mode, suffix):
         picture.putalpha(Image.fromarray(rgb[..., 0]))
     picture.save(path)
     found = images.read_image(path)
-    assert (found.shape, found.dtype) == ((*SIZE, 3), np.uint8)
+    assert (found.shape, found.dtype) == ((6, 9, 3), np.uint8)
     np.testing.assert_array_equal(found, Image.open(path).convert("RGB"))
     if mode == "RGBA":  # transparency is dropped, not blended
         np.testing.assert_array_equal(found, rgb)

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import official_files
 import pytest
+from refusals import refuse
 
-from jaxseg import config, errors
+from jaxseg import config
 from jaxseg.data import archives, datasets, instances
 
 
@@ -29,13 +30,6 @@ def objects_of(image, listed):
 def open_voc(root):
     data = config.Data(name="coco_voc", root=str(root))
     return datasets.open_dataset(data, ignore=255)
-
-
-def refuse(act, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def test_categories_are_those_of_voc():

@@ -6,20 +6,13 @@ import numpy as np
 import official_files
 import pytest
 from PIL import Image
+from refusals import refuse
 
-from jaxseg import errors
 from jaxseg.data import labels
 
 COLORS = ((255, 0, 7), (0, 0, 0), (1, 2, 3), (0, 255, 0))
 INDICES = np.array([[0, 1, 2, 3], [3, 3, 0, 1]])
 PIXELS = np.array(COLORS, np.uint8)[INDICES]
-
-
-def refuse(act, *arguments, **options):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments, **options)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import zipfile
 
-import pytest
+from refusals import refuse
 
-from jaxseg import errors
 from jaxseg.data import layouts
 
 IMAGES = layouts.Glob("images.zip", ("images/*/*.jpg", "*/*.jpg"))
@@ -39,13 +38,6 @@ def open_pairs(root, **choice):
     return [(str(image), str(label)) for image, label in pairs]
 
 
-def refuse(root, **choice):
-    with pytest.raises(errors.UserError) as raised:
-        open_pairs(root, **choice)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
 def test_tree(tmp_path):
     fill(tmp_path)
     for path in ("images/ulm/._a.jpg", "images/ulm/a.txt", "images/ulm/c/d.jpg"):
@@ -69,7 +61,7 @@ def test_the_first_pattern_that_matches_counts(tmp_path):
     write(tmp_path / "ulm/z.jpg")
     assert len(open_pairs(tmp_path)) == 3
     (tmp_path / "images").rename(tmp_path / "elsewhere")
-    assert "ulm/z.jpg has no label" in refuse(tmp_path)
+    assert "ulm/z.jpg has no label" in refuse(open_pairs, tmp_path)
 
 
 def test_choices(tmp_path):
@@ -85,17 +77,18 @@ def test_choices(tmp_path):
 
 def test_label_is_missing(tmp_path):
     (fill(tmp_path) / "labels/ulm/a_label.png").unlink()
-    assert refuse(tmp_path) == (
+    assert refuse(open_pairs, tmp_path) == (
         f"{tmp_path}/images/ulm/a.jpg has no label; expected "
         f"{tmp_path}/labels/ulm/a_label.png"
     )
     pack(tmp_path, "labels")
-    assert f"expected {tmp_path}/labels.zip/labels/ulm/a_label.png" in refuse(tmp_path)
+    message = refuse(open_pairs, tmp_path)
+    assert f"expected {tmp_path}/labels.zip/labels/ulm/a_label.png" in message
 
 
 def test_image_of_a_list_is_missing(tmp_path):
     write(fill(tmp_path) / "lists/train.txt", b"ulm/a\nulm/z\n")
-    message = refuse(tmp_path, listed=LIST)
+    message = refuse(open_pairs, tmp_path, listed=LIST)
     assert message == f"ulm/z has no image; expected {tmp_path}/images/ulm/z.jpg"
 
 
@@ -105,20 +98,21 @@ def test_a_label_without_image_is_no_example(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    assert refuse(tmp_path) == (
+    assert refuse(open_pairs, tmp_path) == (
         f"config.data.root={str(tmp_path)!r} holds neither images/*/*.jpg nor "
         f"*/*.jpg nor images.zip; get it from {ADDRESS}"
     )
     write(tmp_path / "labels/ulm/a_label.png")
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("a.jpg", b"")
-    assert refuse(tmp_path).startswith(
+    assert refuse(open_pairs, tmp_path).startswith(
         f"{tmp_path}/images.zip holds no images/*/*.jpg or */*.jpg; get it from"
     )
 
 
 def test_no_example_is_left(tmp_path):
     fill(tmp_path)
-    assert "no example of this split" in refuse(tmp_path, keep=lambda key: False)
+    message = refuse(open_pairs, tmp_path, keep=lambda key: False)
+    assert "no example of this split" in message
     write(tmp_path / "lists/train.txt", b"\n")
-    assert "no example of this split" in refuse(tmp_path, listed=LIST)
+    assert "no example of this split" in refuse(open_pairs, tmp_path, listed=LIST)

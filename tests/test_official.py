@@ -6,6 +6,7 @@ import numpy as np
 import official_files
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import archives, datasets, schema
@@ -58,13 +59,6 @@ PACKED = ("benchmark.tgz", "trainval.tar.gz", "images.tar.gz", "annotations.tar.
 def open_set(name, root, **fields):
     data = config.Data(name=name, root=str(root), **fields)
     return datasets.open_dataset(data, ignore=255)
-
-
-def refuse(act, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def examples(source):

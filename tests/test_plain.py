@@ -73,7 +73,7 @@ def test_png(pixels, level):
         content = cv2.imencode(".png", pixels)[1].tobytes()
     else:
         content = encode(pixels, compress_level=level)
-    rgb, gray = plain.decode_rgb(content), plain.decode_gray_png(content)
+    rgb, gray = plain.decode_rgb(content), plain.decode_gray(content)
     found, other = (rgb, gray) if pixels.ndim == 3 else (gray, rgb)
     assert other is None
     assert found is not None
@@ -93,7 +93,7 @@ def test_jpeg(options):
     found = plain.decode_rgb(content)
     assert found is not None
     np.testing.assert_array_equal(found, Image.open(io.BytesIO(content)))
-    assert plain.decode_gray_png(content) is None
+    assert plain.decode_gray(content) is None
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("name", NOT_PLAIN)
 def test_others_are_left_to_pillow(name):
     assert plain.decode_rgb(NOT_PLAIN[name]) is None
-    assert plain.decode_gray_png(NOT_PLAIN[name]) is None
+    assert plain.decode_gray(NOT_PLAIN[name]) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

@@ -57,13 +57,22 @@ def test_every_row_counts(bits, kind):
     """A stream that ends regularly, but early: Pillow gives zeros, a class."""
     width = 3 * bits * {0: 1, 3: 1, 6: 4}[kind]
     rows = np.zeros((4, 1 + -(-width // 8)), np.uint8).tobytes()
-    png.check_rows(as_png(zlib.compress(rows), bits, kind))
+    png.check(as_png(zlib.compress(rows), bits, kind))
     short = as_png(zlib.compress(rows[:-1]), bits, kind)
-    png.check(short)
-    with pytest.raises(ValueError, match="it ends early"):
-        png.check_rows(short)
+    assert refuse(short) == "it ends early"
     with pytest.raises(errors.UserError, match=r"\(it ends early\)"):
         images.decode(archives.InMemory("a.png", short))
+
+
+def test_header():
+    declared = png.header(CONTENT)
+    assert declared is not None
+    assert declared[:4] == (16, 17, 8, 0)
+    assert png.header(official_files.image(0, "JPEG")) is None
+    whole = as_png(b"")
+    for wrong in (whole[:8] + whole[33:], as_png(b"", kind=5)):
+        with pytest.raises(ValueError, match="does not begin with a header"):
+            png.header(wrong)
 
 
 def test_missing_rows_of_plain_files():

@@ -14,6 +14,7 @@ import official_files
 import program
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import datasets, plans, prepare, shards
@@ -71,13 +72,6 @@ def finish(process):
 def open_prepared(root, **fields):
     data = config.Data(name="tfds", root=str(root), **fields)
     return datasets.open_dataset(data, ignore=255)
-
-
-def refuse(*arguments, **options):
-    with pytest.raises(errors.UserError) as raised:
-        prepare.run(*arguments, **options)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def contents(path):
@@ -161,7 +155,9 @@ def test_goes_on_within_a_split(folder, tmp_path, read):
     path = order[4].parent.parent / "labels" / order[4].name  # of the second file
     content = path.read_bytes()
     Image.new("L", (24, 20), 7).save(path)
-    assert refuse("folder", str(folder), tmp_path / "d").startswith(str(path))
+    assert refuse(prepare.run, "folder", str(folder), tmp_path / "d").startswith(
+        str(path)
+    )
     assert nothing_is_there(tmp_path / "d")
     path.write_bytes(content)
     read.clear()
@@ -178,7 +174,7 @@ def test_what_changed_is_written_anew(folder, tmp_path, read):
     labels = [image.parent.parent / "labels" / image.name for image in order]
     broken = labels[4].read_bytes()
     labels[4].write_bytes(b"")
-    refuse("folder", str(folder), tmp_path / "d")
+    refuse(prepare.run, "folder", str(folder), tmp_path / "d")
     labels[4].write_bytes(broken)
     Image.new("L", (24, 20), 0).save(labels[0])
     read.clear()
@@ -193,7 +189,7 @@ def test_other_settings_keep_nothing(folder, tmp_path, read):
     last = pathlib.Path(read[-1])
     content = last.read_bytes()
     last.write_bytes(b"")
-    refuse("folder", str(folder), tmp_path / "d")
+    refuse(prepare.run, "folder", str(folder), tmp_path / "d")
     last.write_bytes(content)
     facts = json.loads((folder / "classes.json").read_text())
     facts["ignore"] = [254, 255]
@@ -221,7 +217,7 @@ def test_begun_again_when_all_is_done(folder, tmp_path, capsys):
     assert capsys.readouterr().out == first
     for kind in ("images", "labels"):
         (folder / f"train/{kind}/00.png").unlink()
-    message = refuse("folder", str(folder), tmp_path / "tfds")
+    message = refuse(prepare.run, "folder", str(folder), tmp_path / "tfds")
     assert "holds train 8, validation 4 examples" in message
     assert "delete it" in message
 
@@ -234,7 +230,7 @@ def test_begun_again_when_its_files_were_mended(folder, tmp_path, change):
     else:
         facts = json.loads((folder / "classes.json").read_text())
         (folder / "classes.json").write_text(json.dumps(facts | {"ignore": [254, 255]}))
-    message = refuse("folder", str(folder), tmp_path / "tfds")
+    message = refuse(prepare.run, "folder", str(folder), tmp_path / "tfds")
     assert "prepared from other classes or files" in message
     assert "delete it" in message
 
@@ -255,7 +251,7 @@ def test_two_at_a_time(folder, tmp_path):
     path = tmp_path / "tfds/folder/semantic_segmentation"
     path.mkdir(parents=True)
     with prepare.filelock.FileLock(path / ".lock"):
-        message = refuse("folder", str(folder), tmp_path / "tfds")
+        message = refuse(prepare.run, "folder", str(folder), tmp_path / "tfds")
     assert "is being prepared by another run" in message
     prepare.run("folder", str(folder), tmp_path / "tfds")
     check_folder(tmp_path / "tfds")
@@ -267,10 +263,10 @@ def test_names_and_splits(folder, tmp_path):
     assert len(open_prepared(tmp_path / "mine").split("val")) == 4
     with pytest.raises(errors.UserError, match="no split 'train'"):
         open_prepared(path).split("train")
-    message = refuse("folder", str(folder), tmp_path, splits=["tran"])
+    message = refuse(prepare.run, "folder", str(folder), tmp_path, splits=["tran"])
     assert message.startswith("--splits=tran must be of those that folder has")
     assert "--name=My-Set must be" in refuse(
-        "folder", str(folder), tmp_path, name="My-Set"
+        prepare.run, "folder", str(folder), tmp_path, name="My-Set"
     )
 
 
@@ -309,14 +305,14 @@ def test_bad_examples_are_named(folder, tmp_path, kind):
         Image.new("L", (24, 20), 7).save(path)
     else:
         Image.new("L", (20, 24), 1).save(path)
-    message = refuse("folder", str(folder), tmp_path / "d")
+    message = refuse(prepare.run, "folder", str(folder), tmp_path / "d")
     assert message.startswith(str(path))
     assert nothing_is_there(tmp_path / "d")
 
 
 def test_size_of_a_data_set_that_has_one(tmp_path):
     official_files.write_archives(tmp_path, official_files.cityscapes())
-    message = refuse("cityscapes", str(tmp_path), tmp_path / "d")
+    message = refuse(prepare.run, "cityscapes", str(tmp_path), tmp_path / "d")
     assert "_leftImg8bit.png is 17x16" in message
     assert "all images of cityscapes are 1024x2048" in message
     assert nothing_is_there(tmp_path / "d")
@@ -328,10 +324,12 @@ def test_a_split_that_was_not_unpacked(tmp_path):
         for name in [name for name in members if "/test/" in name]:
             del members[name]
     official_files.write_tree(tmp_path, archives)
-    message = refuse("cityscapes", str(tmp_path), tmp_path / "d")
+    message = refuse(prepare.run, "cityscapes", str(tmp_path), tmp_path / "d")
     assert "leftImg8bit/test/" in message
     assert message.endswith("; --splits=train,val leaves it out")
-    message = refuse("cityscapes", str(tmp_path), tmp_path / "d", splits=["val"])
+    message = refuse(
+        prepare.run, "cityscapes", str(tmp_path), tmp_path / "d", splits=["val"]
+    )
     assert "17x16" in message
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import official_files
 import pytest
 from PIL import Image
+from refusals import refuse
 
 from jaxseg import config, errors
 from jaxseg.data import datasets, loader, records
@@ -78,13 +79,6 @@ def open_set(root, **fields):
     } | fields
     data = config.Data(name="tfds", root=str(root), **fields)
     return datasets.open_dataset(data, ignore=255)
-
-
-def refuse(act, *arguments, **fields):
-    with pytest.raises(errors.UserError) as raised:
-        act(*arguments, **fields)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def decode(content):

@@ -3,34 +3,9 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refuse
 
-from jaxseg import errors
 from jaxseg.data import combined, sources
-
-SIZE = (6, 9)  # height, width
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def rgb(rng):
-    return rng.integers(0, 256, (*SIZE, 3), np.uint8)
-
-
-@pytest.fixture
-def indices(rng):
-    return rng.integers(0, 3, SIZE, np.uint8)
-
-
-def refuse(read, *arguments):
-    with pytest.raises(errors.UserError) as raised:
-        read(*arguments)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def write_pairs(folder, rgb, indices, count=4):

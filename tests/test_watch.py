@@ -1,5 +1,7 @@
 """What a run tells of steps that go wrong, and which of them end it."""
 
+import functools
+
 import numpy as np
 import program
 import pytest
@@ -89,15 +91,14 @@ def test_images_at_fault(tmp_path):
     data = config.Data(mean=(0.0,) * 3, std=(1e-37,) * 3)
     images = np.zeros((3, 32, 32, 3), np.uint8)
     labels = np.ones((3, 32, 32), np.int32)
+    is_finite = watch.make_is_finite(graphdef, data)
 
     def explain():
         return watch.explain(
             images,
             labels,
             NAMES,
-            graphdef=graphdef,
-            variables=params | stats,
-            data=data,
+            is_finite=functools.partial(is_finite, params | stats),
             path=tmp_path / "batch.npz",
         )
 

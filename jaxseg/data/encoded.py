@@ -8,8 +8,6 @@ Every image library reads all of them.
 
 import functools
 import io
-import math
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,11 +15,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxseg.data import archives, images
+from jaxseg.data import png
 
 VERSION = 1  # of what is written; another one where the same image gives other bytes
-_NETPBM = re.compile(rb"P([56])\n([1-9]\d*) ([1-9]\d*)\n255\n")
-_GRAY_PNG = b"\x89PNG\r\n\x1a\n", bytes([8, 0])  # its start; bits and kind of a pixel
 
 
 def encode_jpeg(
@@ -65,32 +61,5 @@ FORMS = {
 
 def is_gray_png(content: bytes) -> bool:
     """Whether a file is a PNG of 8-bit gray values, read alike by all libraries."""
-    start, kind = _GRAY_PNG
-    return content.startswith(start) and content[24:26] == kind
-
-
-def read_image(file: archives.InMemory) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as RGB, read-only. Raises UserError as images.read_image."""
-    pixels = _view(file.content)
-    if pixels is None or pixels.ndim == 2:
-        return images.read_image(file)
-    return pixels
-
-
-def read_indices(file: archives.InMemory) -> UInt8[np.ndarray, "h w"]:
-    """A label's raw values, read-only. Raises UserError as images.read_indices."""
-    pixels = _view(file.content)
-    if pixels is None or pixels.ndim == 3:
-        return images.read_indices(file)
-    return pixels
-
-
-def _view(content: bytes) -> np.ndarray | None:
-    """The pixels of what `encode_raw` made, not copied."""
-    match = _NETPBM.match(content)
-    if match is None:
-        return None
-    kind, width, height = (int(group) for group in match.groups())
-    shape = (height, width, 3) if kind == 6 else (height, width)
-    pixels = np.frombuffer(content, np.uint8, offset=match.end())
-    return pixels.reshape(shape) if pixels.size == math.prod(shape) else None
+    header = png.header(content)
+    return header is not None and (header.bits, header.kind) == (8, 0)

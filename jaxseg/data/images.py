@@ -55,7 +55,7 @@ def read_indices(file: archives.File) -> UInt8[np.ndarray, "h w"]:
     Raises UserError for a file that is missing, damaged, or of another kind.
     """
     content = _read(file)
-    values = plain.decode_gray_png(content)
+    values = plain.decode_gray(content)
     if values is not None:
         return values
     picture = _decode(file, content)
@@ -113,7 +113,6 @@ def _decode(file: archives.File, content: bytes) -> Image.Image:
                 f"of more than {MAX_PIXELS} pixels are not read, cut it into parts"
             )
         png.check(content)
-        png.check_rows(content)
         picture.load()
         picture.getexif()  # which is damaged, or is kept by Pillow from here on
     except errors.UserError:

@@ -1,4 +1,4 @@
-"""Plain PNG and JPEG files, decoded faster than Pillow does, to the same pixels.
+"""Plain PNG, JPEG and Netpbm files, decoded faster than by Pillow, to the same pixels.
 
 Plain is what all libraries read alike: 8 bits a channel, gray or RGB, no palette, no
 transparency, no orientation. Other files, and damaged ones, are left to Pillow, its
@@ -6,10 +6,10 @@ limits and its errors.
 """
 
 import functools
+import math
 import multiprocessing
 import re
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -20,57 +20,80 @@ from jaxseg.data import png
 
 MAX_PIXELS = 1 << 26  # whether a larger image is read at all, others decide
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_NETPBM = re.compile(rb"P([56])\n([1-9]\d{0,8}) ([1-9]\d{0,8})\n255\n")
 _PLAIN_PNG = re.compile(b"IHDR(?:cHRM|gAMA|sRGB|sBIT|pHYs|tIME)*(?:IDAT)+(?:tIME)?IEND")
 _TURNS = re.compile(b"(?i)exif|xmp")  # texts that may hold an orientation
-_CHANNELS_OF_KIND = {0: 1, 2: 3}  # of a PNG's pixels: gray and RGB
+_KIND_OF_PNG = {1: 0, 3: 2}  # by the channels: gray and RGB
 _JFIF = b"\xff\xd8\xff\xe0"
 # JFIF's APP0; COM, DQT, DHT, DRI; SOF0, of baseline JPEG; SOS.
 _PLAIN_JPEG = re.compile(b"\xe0[\xfe\xdb\xc4\xdd]*\xc0[\xfe\xdb\xc4\xdd]*\xda")
 
 
 def decode_rgb(content: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The pixels of a plain RGB file; None if it is none, or damaged."""
+    """The pixels of a plain RGB file; None if it is none, or damaged.
+
+    They may be read-only.
+    """
     if _is_plain_jpeg(content):
         return _decode_by_opencv(content, cv2.IMREAD_COLOR_RGB)
-    return _decode_png(content, channels=3)
+    return _decode(content, channels=3)
 
 
-def decode_gray_png(content: bytes) -> UInt8[np.ndarray, "h w"] | None:
-    """The values of a plain gray PNG; None if it is none, or damaged."""
-    pixels = _decode_png(content, channels=1)
+def decode_gray(content: bytes) -> UInt8[np.ndarray, "h w"] | None:
+    """The values of a plain gray PNG or PGM; None if it is none, or damaged.
+
+    They may be read-only.
+    """
+    pixels = _decode(content, channels=1)
     return None if pixels is None else pixels.reshape(pixels.shape[:2])
 
 
-def _decode_png(content: bytes, *, channels: int) -> np.ndarray | None:
-    chunks = b"".join(_chunks(content))
-    if not content.startswith(_PNG) or _PLAIN_PNG.fullmatch(chunks) is None:
+def _decode(content: bytes, *, channels: int) -> np.ndarray | None:
+    if netpbm := _NETPBM.match(content):
+        return _netpbm(content, netpbm, channels)
+    return _decode_png(content, channels) if _is_plain_png(content, channels) else None
+
+
+def _netpbm(content: bytes, header: re.Match, channels: int) -> np.ndarray | None:
+    """The pixels after their header, not copied."""
+    kind, width, height = (int(group) for group in header.groups())
+    shape = (height, width, {5: 1, 6: 3}[kind])
+    if shape[2] != channels or len(content) - header.end() != math.prod(shape):
         return None
-    width, height, bits, kind, *_, interlaced = struct.unpack_from(
-        ">IIBBBBB", content, 16
-    )
-    if (bits, _CHANNELS_OF_KIND.get(kind), interlaced) != (8, channels, 0):
-        return None
-    if not 0 < width * height <= MAX_PIXELS or not _is_whole(content):
-        return None
+    return np.frombuffer(content, np.uint8, offset=header.end()).reshape(shape)
+
+
+def _is_plain_png(content: bytes, channels: int) -> bool:
+    """Whether it is one, and whole: libpng would tell of damage on the terminal."""
+    try:
+        header = png.header(content)
+        if header is None or not 0 < header.width * header.height <= MAX_PIXELS:
+            return False
+        found = header.bits, header.kind, header.interlaced
+        if found != (8, _KIND_OF_PNG[channels], 0):
+            return False
+        kinds = [
+            kind
+            for kind, data in png.chunks(content)
+            if kind != b"tEXt" or _TURNS.search(data)
+        ]
+    except ValueError:
+        return False
+    return _PLAIN_PNG.fullmatch(b"".join(kinds)) is not None
+
+
+def _decode_png(content: bytes, channels: int) -> np.ndarray | None:
     rust = _rust_decoders()
     if rust is None:
         flags = {3: cv2.IMREAD_COLOR_RGB, 1: cv2.IMREAD_GRAYSCALE}
         return _decode_by_opencv(content, flags[channels])
+    header = png.header(content)
+    assert header is not None
     try:
         mode = {3: "rgb", 1: "mono"}[channels]
-        return rust.decode_image_png_u8(content, (height, width), mode)
+        return rust.decode_image_png_u8(content, (header.height, header.width), mode)
     except Exception:  # it has no other kind
         return None
-
-
-def _is_whole(content: bytes) -> bool:
-    """Of damaged files libpng would tell on the terminal, without their name."""
-    try:
-        png.check(content)
-    except ValueError:
-        return False
-    return True
 
 
 @functools.cache
@@ -87,19 +110,6 @@ def _rust_decoders() -> Any:
     except ImportError:
         return None
     return kornia_rs.io
-
-
-def _chunks(content: bytes) -> Iterator[bytes]:
-    """The kinds of a PNG's chunks, but for those of text; none that is cut short."""
-    place = len(_PNG)
-    while place + 12 <= len(content):
-        begin, kind = place, content[place + 4 : place + 8]
-        place += 12 + int.from_bytes(content[place : place + 4])
-        text = kind == b"tEXt" and not _TURNS.search(content, begin, place)
-        if place <= len(content) and not text:
-            yield kind
-        if kind == b"IEND":
-            return
 
 
 def _is_plain_jpeg(content: bytes) -> bool:

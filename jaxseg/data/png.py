@@ -3,73 +3,47 @@
 They leave checksums unread where the pixels are, and rows that are missing at zero.
 """
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _START = b"\x89PNG\r\n\x1a\n"
 _LENGTH = struct.Struct(">I")
-_HEADER = struct.Struct(">II5B")  # width, height, bits, kind, ..., interlaced
+_HEADER = struct.Struct(">II5B")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the kind of pixels
 _PIECE = 4096  # bytes to inflate at once: to 4 MiB at the most
 
 
-def check(content: bytes) -> None:
-    """Raises ValueError for a PNG of which a part differs or is missing.
+class Header(NamedTuple):
+    """What a PNG file says of its pixels."""
 
-    Other files pass. A label with some bytes changed would else be read with other
-    classes: zlib's own checksum comes after the last pixel, where Pillow has stopped.
+    width: int
+    height: int
+    bits: int  # of a channel
+    kind: int  # 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha
+    compression: int
+    filtering: int
+    interlaced: int
+
+
+def header(content: bytes) -> Header | None:
+    """The header of a PNG; None for other files. Raises ValueError if it is damaged."""
+    if not content.startswith(_START):
+        return None
+    kind, data = next(chunks(content))
+    if kind != b"IHDR" or len(data) != _HEADER.size or data[9] not in _CHANNELS:
+        raise ValueError("it does not begin with a header")
+    return Header(*_HEADER.unpack(data))
+
+
+def chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and data of each part of a PNG.
+
+    Raises ValueError where one ends early or its checksum differs: a label with some
+    bytes changed would else be read with other classes, since zlib's own checksum comes
+    after the last pixel, where Pillow has stopped.
     """
-    for _ in _chunks(content):
-        pass
-
-
-def check_rows(content: bytes) -> None:
-    """Raises ValueError for a PNG with fewer rows than it declares.
-
-    Other files pass, and interlaced ones. Pillow would fill the rest with zeros.
-    """
-    if not content.startswith(_START):
-        return
-    width, height, bits, kind, *_, interlaced = _header(content)
-    if interlaced:
-        return
-    missing = height * (1 + -(-width * bits * _CHANNELS[kind] // 8))
-    inflater = zlib.decompressobj()
-    for piece in _pixels(content):
-        missing -= len(inflater.decompress(piece))
-        if missing <= 0:
-            return
-    raise ValueError("it ends early")
-
-
-def gray_scale(content: bytes) -> int:
-    """By what Pillow multiplies the values of a gray file; 1 where it is no PNG."""
-    if not content.startswith(_START):
-        return 1
-    _, _, bits, *_ = _header(content)
-    return {2: 85, 4: 17}.get(bits, 1)
-
-
-def _header(content: bytes) -> tuple[int, ...]:
-    if content[12:16] != b"IHDR":
-        raise ValueError("its header is not its first part")
-    return _HEADER.unpack_from(content, 16)
-
-
-def _pixels(content: bytes) -> Iterator[memoryview]:
-    """What is compressed, in pieces."""
-    for kind, data in _chunks(content):
-        if kind == b"IDAT":
-            for begin, end in itertools.pairwise([*range(0, len(data), _PIECE), None]):
-                yield data[begin:end]
-
-
-def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and data of each part, checked; none where it is no PNG."""
-    if not content.startswith(_START):
-        return
     view, at, kind = memoryview(content), len(_START), b""
     while kind != b"IEND":
         body = at + 4  # a chunk: length, kind and data, checksum of kind and data
@@ -82,3 +56,36 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
             raise ValueError("its checksum differs")
         kind, at = bytes(view[body : body + 4]), end + 4
         yield kind, view[body + 4 : end]
+
+
+def check(content: bytes) -> None:
+    """Raises ValueError for a PNG of which a part differs or is missing.
+
+    Other files pass. Rows are missing where the compressed data ends regularly, but
+    early: Pillow would fill them with zeros. Those of interlaced files are not counted.
+    """
+    declared = header(content)
+    if declared is None:
+        return
+    missing = 0 if declared.interlaced else _size(declared)
+    inflater = zlib.decompressobj()
+    for kind, data in chunks(content):
+        if kind == b"IDAT":
+            for begin in range(0, len(data), _PIECE):
+                if missing > 0:  # what follows is not inflated, however much it is
+                    piece = inflater.decompress(data[begin : begin + _PIECE])
+                    missing -= len(piece)
+    if missing > 0:
+        raise ValueError("it ends early")
+
+
+def gray_scale(content: bytes) -> int:
+    """By what Pillow multiplies the values of a gray file; 1 where it is no PNG."""
+    declared = header(content)
+    return {2: 85, 4: 17}.get(declared.bits, 1) if declared else 1
+
+
+def _size(declared: Header) -> int:
+    """Bytes of all rows, each with that of its filter, if not interlaced."""
+    bits = declared.width * declared.bits * _CHANNELS[declared.kind]
+    return declared.height * (1 + -(-bits // 8))

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxseg import config as config_lib
 from jaxseg import errors
-from jaxseg.data import archives, encoded, folder, schema, sources
+from jaxseg.data import archives, folder, schema, sources
 
 METADATA = "metadata.json"  # TFDS's name; ours holds what a classes.json holds
 INFO, FEATURES = "dataset_info.json", "features.json"  # TFDS's names
@@ -143,8 +143,7 @@ class Records:
         image, label = (
             archives.InMemory(f"{name} {key}", record[key]) for key in self.keys
         )
-        readers = encoded.read_indices, encoded.read_image
-        return sources.Files([(image, label)], self.label_map, *readers)
+        return sources.Files([(image, label)], self.label_map)
 
     def __getitem__(self, index: int) -> sources.Example:
         return self.loaded(index)[0]

@@ -83,7 +83,6 @@ class Files:
     pairs: Sequence[tuple[archives.File, archives.File]]
     label_map: LabelMap
     read_label: Callable[[Any], np.ndarray] = images.read_indices
-    read_image: Callable[[Any], np.ndarray] = images.read_image
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -111,7 +110,7 @@ class Files:
 
     def __getitem__(self, index: int) -> Example:
         image_file, label_file = self.pairs[index]
-        image = self.read_image(image_file)
+        image = images.read_image(image_file)
         label = self.label_map(self.raw_label(index), str(label_file))
         if label.shape != image.shape[:2]:
             raise errors.UserError(

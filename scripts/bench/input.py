@@ -120,7 +120,7 @@ def compare_forms(root: pathlib.Path, rounds: int, facts: dict) -> None:
         array = np.frombuffer(content, np.uint8)
         file = archives.InMemory(name, content)
         ways = {
-            "ours": lambda file=file: encoded.read_image(file),
+            "ours": lambda file=file: images.read_image(file),
             "pillow": lambda file=file: np.asarray(images.decode(file)),
             "opencv": lambda array=array: cv2.imdecode(array, cv2.IMREAD_COLOR),
         }
