@@ -11,9 +11,14 @@ is renamed. So a checkpoint appears whole or not at all, whenever the process di
 
 import concurrent.futures
 import contextlib
+import errno
 import json
 import logging
+import os
 import pathlib
+import shutil
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -56,7 +61,7 @@ class Checkpoints:
         writes files that must not be older than the checkpoint, in process 0.
         """
         self.wait()
-        self._failure = agreement.decided(lambda: self._prepare(before))
+        self._failure = agreement.decided(lambda: self._prepare(parts, before))
         if self._failure is None:
             path = saved.unfinished(self.folder, step)
             try:
@@ -115,12 +120,15 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
 
-    def _prepare(self, before: Callable[[], None]) -> str | None:
+    def _prepare(
+        self, parts: Mapping[str, Any], before: Callable[[], None]
+    ) -> str | None:
         """Makes ready for a save; returns why that failed, if it did."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             saved.remove_unfinished(self.folder)
             before()
+            _check_room(self.folder, parts)
         except OSError as error:
             return str(error)
         return None
@@ -229,14 +237,36 @@ def restore_model(
 
 
 def _silence_orbax() -> None:
-    """Orbax tells of every save, and prints a page for each failure that it raises."""
+    """Orbax tells of every save, and prints a page for each failure that it raises.
+
+    TensorStore prints one for each array of a save that failed, of whose end it can no
+    longer tell.
+    """
     logger = logging.getLogger("absl")
     logger.setLevel(logging.ERROR)
     logger.addFilter(_is_not_orbax)
+    warnings.filterwarnings("ignore", "coroutine .*write_fragment", RuntimeWarning)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _pass_over_closed_loops
+
+
+def _pass_over_closed_loops(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
     return "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+def _check_room(folder: pathlib.Path, parts: Mapping[str, Any]) -> None:
+    """Raises OSError if the disk has no room for them; later that is told less well."""
+    needed = sum(array.nbytes for array in jax.tree.leaves(dict(parts)))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        reason = f"{free:,} bytes are free, a checkpoint takes {needed:,}"
+        told = f"{os.strerror(errno.ENOSPC)}, {reason}"
+        raise OSError(errno.ENOSPC, told, str(folder))
 
 
 def _context() -> ocp.Context:

@@ -3,6 +3,7 @@
 A program defines its own flags and calls `run`, or `run_without_config`.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def _run(program: Callable[[], object]) -> int:
     except OSError as error:  # a full disk, a file where a folder should be, no right
         if error.filename is None and error.errno is None:
             raise
-        return _tell(str(error))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "; make room there and run the command again" if full else ""
+        return _tell(f"{error}{advice}")
     return 0
 
 

@@ -126,11 +126,18 @@ def save_image(path: pathlib.Path, image: Image.Image) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path beside `path` to write to; it replaces `path` if the block succeeds."""
+    """A path beside `path` to write to; it replaces `path` if the block succeeds.
+
+    An OSError that names no file, as that of a full disk, is given this one's name.
+    """
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

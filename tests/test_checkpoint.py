@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -179,6 +180,18 @@ def test_a_failed_save_is_told_and_the_next_one_succeeds(tmp_path, caplog):
         assert "checkpoint 1 could not be saved ([Errno 28] No space" in caplog.text
         checkpoints.save(2, parts(2))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+
+
+def test_too_little_room_is_seen_before_anything_is_written(
+    tmp_path, caplog, monkeypatch
+):
+    with opened(tmp_path) as checkpoints:
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=7))
+            checkpoints.save(1, parts(1))
+        assert "No space left on device, 7 bytes are free, a check" in caplog.text
+        assert not list((tmp_path / "checkpoints").iterdir())
+        checkpoints.save(2, parts(2))
 
 
 def test_failure_in_the_background_is_found(tmp_path, monkeypatch, caplog):

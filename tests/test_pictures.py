@@ -131,3 +131,9 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
         pictures.save_image(path, Image.new("RGB", (3, 3)))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=f"full: '{path}'"), pictures.atomic_path(path):
+        raise OSError(28, "full")
