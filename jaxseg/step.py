@@ -66,28 +66,36 @@ def make_train_step(
         grads = jax.lax.with_sharding_constraint(found.grads, places.params)
         squares = jnp.stack([jnp.square(grad).sum() for grad in grads.values()])
         finite = jnp.isfinite(found.loss) & jnp.isfinite(squares.sum())
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
-        new = dataclasses.replace(
-            state,
-            params=params,
-            stats=found.stats,
-            ema=_average(state, {**params, **found.stats}, config.train.ema),
-            opt_state=opt_state,
-        )
         since = state.step % config.train.log_every
         window = jax.tree.map(lambda x: jnp.where(since == 0, 0, x), state.window)
-        old = dataclasses.replace(state, window=window)
-        sums = {"loss": found.loss, "steps": 1, "confusion": found.confusion}
-        new = dataclasses.replace(new, window=jax.tree.map(jnp.add, window, sums))
-        kept = jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, old)
-        # The optimizer's own counts of steps go on: its schedule is by them.
-        opt_state = jax.tree.map(
-            lambda x, y: y if jnp.issubdtype(y.dtype, jnp.integer) else x,
-            kept.opt_state,
-            new.opt_state,
-        )
-        new = dataclasses.replace(kept, step=state.step + 1, opt_state=opt_state)
+        old = dataclasses.replace(state, step=state.step + 1, window=window)
+
+        def go_on() -> TrainState:
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            params: Any = optax.apply_updates(state.params, updates)
+            sums = {"loss": found.loss, "steps": 1, "confusion": found.confusion}
+            return dataclasses.replace(
+                old,
+                params=params,
+                stats=found.stats,
+                ema=_average(state, {**params, **found.stats}, config.train.ema),
+                opt_state=opt_state,
+                window=jax.tree.map(jnp.add, window, sums),
+            )
+
+        def leave_out() -> TrainState:
+            # The optimizer's own counts of steps go on: its schedule is by them.
+            _, counted = tx.update(grads, state.opt_state, state.params)
+            opt_state = jax.tree.map(
+                lambda x, y: y if jnp.issubdtype(y.dtype, jnp.integer) else x,
+                state.opt_state,
+                counted,
+            )
+            return dataclasses.replace(old, opt_state=opt_state)
+
+        # Had all values to be selected one by one, XLA's CPU backend would copy the
+        # parameters and the optimizer's state first: 6 % of the time of a step.
+        new = jax.lax.cond(finite, go_on, leave_out)
         return jax.lax.with_sharding_constraint(new, places), {
             "loss": new.window["loss"] / new.window["steps"],
             "confusion": new.window["confusion"],

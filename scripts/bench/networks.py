@@ -158,7 +158,10 @@ def _compiled(program: Callable, *arguments: Any) -> Callable[[], object]:
 
 
 def fill(tree: Any) -> Any:
-    """Arrays for shapes: noise for kernels, 1 for scales and variances, else 0."""
+    """Arrays for shapes: noise for kernels, 1 for scales and variances, else 0.
+
+    They are JAX's own, as those of a run: NumPy's memory could not be given to a step.
+    """
     rng = np.random.default_rng(0)
 
     def value(path, leaf):
@@ -170,4 +173,5 @@ def fill(tree: Any) -> Any:
         constant = name.endswith((".scale']", ".var']")) and "opt_state" not in name
         return np.full(leaf.shape, int(constant), leaf.dtype)
 
-    return jax.device_put(jax.tree_util.tree_map_with_path(value, tree))
+    arrays = jax.tree_util.tree_map_with_path(value, tree)
+    return jax.device_put(arrays, may_alias=False)

@@ -80,14 +80,19 @@ class Memory:
     """
 
     def __enter__(self) -> "Memory":
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed must not be counted as there
+        self.trim()
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak
         self.before = self._status("VmRSS")
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.mib = round((self._status("VmHWM") - self.before) / 1024, 1)
+
+    @staticmethod
+    def trim() -> None:
+        """Gives back what was freed, which is not to be counted as there."""
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
     @staticmethod
     def _status(name: str) -> int:

@@ -128,6 +128,7 @@ def memory(args) -> float:
 
     with timing.Memory() as found:
         step = make_step()
+        found.trim()
         for _ in range(3):
             step()
     return found.mib
