@@ -316,7 +316,9 @@ def test_moving_average(batch):
     assert state.averaged.keys() == state.variables.keys()
 
 
-def test_a_step_that_is_not_finite_only_counts(batch):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_step_that_is_not_finite_only_counts(batch, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     tiny = {"mean": (0.0,) * 3, "std": (1e-37,) * 3}  # what is not black is infinite
     train = {"accumulate": 2, "ema": 0.9}
     train_step, state = make(train=train, data=tiny, log_every=4)
