@@ -17,8 +17,6 @@ import logging
 import os
 import pathlib
 import shutil
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +25,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from jaxseg import agreement, errors, manifest, saved, sharding
+from jaxseg import agreement, errors, manifest, orbax_errors, saved, sharding
 from jaxseg import config as config_lib
 from jaxseg.models import build, names
 
@@ -40,7 +38,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: pathlib.Path, config: config_lib.Config):
-        _silence_orbax()
+        orbax_errors.silence()
         self.folder = (workdir / "checkpoints").absolute()
         self._keep = config.checkpoint.keep
         self._config = json.loads(config_lib.to_json(config))
@@ -143,7 +141,7 @@ class Checkpoints:
             manifest.write(path, step=step, config=self._config)
             saved.commit(self.folder, step)
         except Exception as error:  # orbax raises many kinds
-            self._failure = " ".join(str(error).split())[:300] or type(error).__name__
+            self._failure = orbax_errors.reason(error)
             self._tell(step)
             if jax.process_count() == 1:  # else others may still be writing there
                 saved.remove_unfinished(self.folder)
@@ -205,9 +203,9 @@ def restore(
     try:
         return ocp.load_checkpointables(str(folder.absolute() / str(step)), abstract)
     except Exception as error:  # orbax raises many kinds; the cause tells why
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise errors.UserError(
-            f"checkpoint {step} in {folder} does not fit this config: {reason}"
+            f"checkpoint {step} in {folder} does not fit this config: "
+            f"{orbax_errors.reason(error.__cause__ or error)}"
         ) from error
 
 
@@ -219,7 +217,7 @@ def restore_model(
     Its weights are the moving average, where one was kept and is wanted. Raises
     UserError if the workdir has no such checkpoint, or one of another model.
     """
-    _silence_orbax()
+    orbax_errors.silence()
     folder = workdir / "checkpoints"
     chosen: int = agreement.decided(lambda: saved.choose(folder, step))
     abstract = nnx.eval_shape(lambda: build.build_model(config.model, rngs=nnx.Rngs(0)))
@@ -234,29 +232,6 @@ def restore_model(
     part = "ema" if averaged else "model"
     found = restore(folder, chosen, {part: template})
     return names.merge(graphdef, found[part]), chosen
-
-
-def _silence_orbax() -> None:
-    """Orbax tells of every save, and prints a page for each failure that it raises.
-
-    TensorStore prints one for each array of a save that failed, of whose end it can no
-    longer tell.
-    """
-    logger = logging.getLogger("absl")
-    logger.setLevel(logging.ERROR)
-    logger.addFilter(_is_not_orbax)
-    warnings.filterwarnings("ignore", "coroutine .*write_fragment", RuntimeWarning)
-    if sys.unraisablehook is sys.__unraisablehook__:
-        sys.unraisablehook = _pass_over_closed_loops
-
-
-def _pass_over_closed_loops(unraisable: Any) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
-
-
-def _is_not_orbax(record: logging.LogRecord) -> bool:
-    return "/orbax/" not in record.pathname.replace("\\", "/")
 
 
 def _check_room(folder: pathlib.Path, parts: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
         *("models", "data", "losses", "ohem", "dice", "metrics", "optim"),
         *("augment", "augment_color", "augment_mix", "augment_policy"),
     ),
-    ("pretrained", "inference", "manifest", "lock", "tensorboard"),
+    ("pretrained", "inference", "manifest", "lock", "tensorboard", "orbax_errors"),
     (
         *("state", "step", "watch", "memory", "saved", "checkpoint", "workdir"),
         *("report", "report_html"),
@@ -137,7 +137,7 @@ def test_no_circle_within_a_folder(folder):
         *("errors", "config", "validate", "command", "xla", "pictures"),
         *("report", "report_html", "data.ahead", "data.balance", "data.check"),
         *("data.examine", "data.findings", "data.png", "data.shards"),
-        *("manifest", "saved", "lock", "appended", "tensorboard"),
+        *("manifest", "saved", "lock", "appended", "tensorboard", "orbax_errors"),
     ],
 )
 def test_without_jax(name):
