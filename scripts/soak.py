@@ -4,7 +4,7 @@
 
 50 kills (SIGKILL, to the main process alone) by default, half of them with 2 data
 workers. Of four, one falls into the start of the process, one between steps and two
-into the writing of a checkpoint. About 11 minutes on 2 CPU cores.
+into the writing of a checkpoint. About 5 minutes on 2 CPU cores.
 Ends with status 1 if anything differs or the folder has grown.
 """
 

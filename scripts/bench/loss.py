@@ -60,7 +60,6 @@ def main() -> None:
 def measure_memory(key: str, case: str, num_classes: int) -> None:
     """Prints the peak of a contestant alone in this process."""
     make = prepare_loss(key, LOSSES[case], *draw(num_classes))
-    make()()  # what a library takes at its first use, and keeps, is not counted
     with timing.Memory() as found:
         run = make()
         for _ in range(3):
