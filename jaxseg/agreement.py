@@ -1,15 +1,20 @@
-"""What the processes of a run settle among them, all at the same point."""
+"""What the processes of a run settle among them, or tell each other."""
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax._src import distributed  # as in hosts.py
 from jax.experimental import multihost_utils
 
 from jaxseg import errors
+
+_LONGEST = 500  # bytes of what is told in `failure`
+_FOLDER = "jaxseg/agreement"  # of the keys in JAX's coordination service
 
 
 def decided(decide: Callable[[], Any]) -> Any:
@@ -41,6 +46,38 @@ def check_same(facts: str, told: str) -> None:
         found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
         if (found != found[0]).any():
             raise errors.UserError(told)
+
+
+def failure(told: str | None) -> str | None:
+    """What the first process that failed tells, in all; None if none failed."""
+    if jax.process_count() == 1:
+        return told
+    data = np.zeros(_LONGEST, np.uint8)
+    text = _signed(told).encode()[:_LONGEST] if told else b""
+    data[: len(text)] = np.frombuffer(text, np.uint8)
+    for found in multihost_utils.process_allgather(data):
+        if found.any():
+            return found[found > 0].tobytes().decode(errors="replace")
+    return None
+
+
+def tell_failure(work: str, told: str) -> None:
+    """Tells the other processes that this one failed in a work of all."""
+    if jax.process_count() > 1:
+        client: Any = distributed.global_state.client
+        name = f"{_FOLDER}/{work}/{jax.process_index()}"
+        client.key_value_set(name, _signed(told), allow_overwrite=True)
+
+
+def failure_of_others(work: str) -> str | None:
+    """What a process told that failed; None if none has so far. Waits for nobody."""
+    client: Any = distributed.global_state.client
+    found = client.key_value_dir_get(f"{_FOLDER}/{work}")
+    return found[0][1] if found else None
+
+
+def _signed(told: str) -> str:
+    return f"process {jax.process_index()} on {platform.node()}: {told}"
 
 
 def total(counts: np.ndarray) -> np.ndarray:

@@ -4,19 +4,11 @@ A checkpoint is made of parts: `model`, the variables by name; `ema`, the same o
 moving average, if one is kept; and `training`, the rest of the state. The position in
 the data is the step (data/loader.py) and needs no part. Beside them lies a manifest
 (manifest.py), by which damage is found out.
-
-Orbax makes the files under another name; when the manifest is written too, the folder
-is renamed. So a checkpoint appears whole or not at all, whenever the process dies.
 """
 
-import concurrent.futures
 import contextlib
-import errno
-import json
 import logging
-import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,7 +17,15 @@ from flax import nnx
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from jaxseg import agreement, errors, manifest, orbax_errors, saved, sharding
+from jaxseg import (
+    agreement,
+    errors,
+    manifest,
+    orbax_errors,
+    saved,
+    sharding,
+    writing,
+)
 from jaxseg import config as config_lib
 from jaxseg.models import build, names
 
@@ -40,11 +40,7 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, config: config_lib.Config):
         orbax_errors.silence()
         self.folder = (workdir / "checkpoints").absolute()
-        self._keep = config.checkpoint.keep
-        self._config = json.loads(config_lib.to_json(config))
-        self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._pending: concurrent.futures.Future | None = None
-        self._failure: str | None = None  # of the last save
+        self._writer = writing.Writer(self.folder, config, _write_async)
 
     def save(
         self,
@@ -58,19 +54,7 @@ class Checkpoints:
         Waits for the save before. The arrays may be donated when this returns. `before`
         writes files that must not be older than the checkpoint, in process 0.
         """
-        self.wait()
-        self._failure = agreement.decided(lambda: self._prepare(parts, before))
-        if self._failure is None:
-            path = saved.unfinished(self.folder, step)
-            try:
-                with _context():
-                    writing = ocp.save_checkpointables_async(str(path), dict(parts))
-            except OSError as error:
-                self._failure = str(error)
-            else:
-                self._pending = self._thread.submit(self._finish, step, writing)
-        if self._failure is not None:
-            self._tell(step)
+        self._writer.start(step, parts, before)
 
     def latest(self) -> int:
         """The newest step that can be restored; newer ones, damaged, are set aside."""
@@ -97,7 +81,7 @@ class Checkpoints:
     def check_saved(self) -> None:
         """Waits for the last save; raises UserError if it failed."""
         self.wait()
-        failure = agreement.decided(lambda: self._failure)
+        failure = agreement.decided(lambda: self._writer.failure)
         if failure is not None:
             known = agreement.decided(lambda: saved.steps(self.folder))
             newest = f"that of step {known[-1]}" if known else "none"
@@ -109,66 +93,19 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until the last save is on disk or has failed."""
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        self._writer.wait()
 
     def close(self) -> None:
         """Waits until all that was started is on disk or has failed."""
-        self.wait()
-        self._thread.shutdown()
-
-    def _prepare(
-        self, parts: Mapping[str, Any], before: Callable[[], None]
-    ) -> str | None:
-        """Makes ready for a save; returns why that failed, if it did."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            saved.remove_unfinished(self.folder)
-            before()
-            _check_room(self.folder, parts)
-        except OSError as error:
-            return str(error)
-        return None
-
-    def _finish(self, step: int, writing: Any) -> None:
-        """Waits for orbax, then makes a checkpoint of its files; in the background."""
-        try:
-            writing.result()
-            if jax.process_index() > 0:
-                return
-            path = saved.unfinished(self.folder, step)
-            manifest.write(path, step=step, config=self._config)
-            saved.commit(self.folder, step)
-        except Exception as error:  # orbax raises many kinds
-            self._failure = orbax_errors.reason(error)
-            self._tell(step)
-            if jax.process_count() == 1:  # else others may still be writing there
-                saved.remove_unfinished(self.folder)
-            return
-        self._keep_some()
-
-    def _keep_some(self) -> None:
-        try:
-            saved.keep_only(self.folder, self._keep)
-        except (OSError, errors.UserError) as error:  # one of a later format
-            logging.warning("old checkpoints cannot be removed: %s", error)
+        self._writer.close()
 
     def _rate(self, step: int, miou: float | None) -> None:
         try:
             manifest.rate(self.folder / str(step), miou)
         except (OSError, manifest.DamagedError) as error:
-            if self._failure is None:  # else it is told that there is none
+            if self._writer.failure is None:  # else it is told that there is none
                 logging.warning("checkpoint %d cannot be rated (%s)", step, error)
-        self._keep_some()
-
-    def _tell(self, step: int) -> None:
-        logging.warning(
-            "checkpoint %d could not be saved (%s); training goes on and tries again "
-            "at the next one",
-            step,
-            self._failure,
-        )
+        self._writer.keep_some()
 
 
 @contextlib.contextmanager
@@ -234,18 +171,10 @@ def restore_model(
     return names.merge(graphdef, found[part]), chosen
 
 
-def _check_room(folder: pathlib.Path, parts: Mapping[str, Any]) -> None:
-    """Raises OSError if the disk has no room for them; later that is told less well."""
-    needed = sum(array.nbytes for array in jax.tree.leaves(dict(parts)))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        reason = f"{free:,} bytes are free, a checkpoint takes {needed:,}"
-        told = f"{os.strerror(errno.ENOSPC)}, {reason}"
-        raise OSError(errno.ENOSPC, told, str(folder))
-
-
-def _context() -> ocp.Context:
+def _write_async(path: pathlib.Path, parts: Mapping[str, Any]) -> Any:
+    """Begins to write; what it returns has a `result`, as futures have."""
     context = ocp.Context()
     # Else a folder that cannot be made leaves threads that wait for it for minutes.
     context.asynchronous.create_directories_asynchronously = False
-    return context
+    with context:
+        return ocp.save_checkpointables_async(str(path), dict(parts))
