@@ -1,5 +1,6 @@
 """Exact evaluation: every pixel of every image, at its own size, once."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def run(config: config_lib.Config, workdir: pathlib.Path, *, step: int | None) -
     with memory.explained(memory.evaluation_too_large(config)):
         variables = sharding.gather(mesh, params | stats)
         figures = evaluate(eval_step, variables, dataset, config, here)
+        assert figures is not None
         names.update(model, variables)
         write_report(workdir, {"step": step, **figures}, model, dataset, config)
 
@@ -62,12 +64,15 @@ def evaluate(
     dataset: datasets.Dataset,
     config: config_lib.Config,
     mesh: Mesh,
-) -> dict:
+    told_to_stop: Callable[[], bool] = lambda: False,
+) -> dict | None:
     """The figures of metrics.summarize over the val split, and `images`, their number.
 
-    Arguments are those of `count`.
+    Arguments are those of `count`, which may be cut short.
     """
-    confusion = count(eval_step, variables, dataset, config, mesh)
+    confusion = count(eval_step, variables, dataset, config, mesh, told_to_stop)
+    if confusion is None:
+        return None
     return {
         **metrics.summarize(confusion, dataset.class_names),
         "images": len(dataset.split("val")),
@@ -80,15 +85,16 @@ def count(
     dataset: datasets.Dataset,
     config: config_lib.Config,
     mesh: Mesh,
-) -> Int64[np.ndarray, "c c"]:
-    """The confusion matrix of the val split.
+    told_to_stop: Callable[[], bool] = lambda: False,
+) -> Int64[np.ndarray, "c c"] | None:
+    """The confusion matrix of the val split; None if a process was told to stop.
 
     Each process evaluates its part of the images by itself, on the mesh of its own
     devices, where the variables lie. Its part of the batch is rounded up to a multiple
     of their number.
     """
     confusion = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
-    pending = []
+    pending, stopped = [], False
     batches = loader.eval_batches(
         dataset.split("val"),
         config.data,
@@ -96,11 +102,16 @@ def count(
         multiple_of=sharding.num_shares(mesh),
         share=(jax.process_index(), jax.process_count()),
     )
-    for batch in batches:
-        pending.append(eval_step(variables, sharding.put_batch(mesh, batch)))
-        if len(pending) > 1:  # read a result while the next one is computed
-            confusion += np.asarray(pending.pop(0))
+    with contextlib.closing(batches):
+        for batch in batches:
+            if stopped := told_to_stop():
+                break
+            pending.append(eval_step(variables, sharding.put_batch(mesh, batch)))
+            if len(pending) > 1:  # read a result while the next one is computed
+                confusion += np.asarray(pending.pop(0))
     confusion += sum(map(np.asarray, pending))
+    if agreement.total(np.array([stopped], np.int64)).any():
+        return None
     return agreement.total(confusion)
 
 

@@ -8,6 +8,7 @@ others why, and one that falls silent is found out and named by them.
 import contextlib
 import glob
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 from jax._src import distributed  # for its client: JAX has no other way to it
@@ -105,14 +106,19 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """Whether to stop after a step, as one process or all were told to.
+class Stop(NamedTuple):
+    """Whether a run was told to end."""
 
-    It is to be asked after every step, with its number. The first SIGTERM or SIGINT
-    counts; one that comes a second later, or more, acts as usual. (Schedulers signal a
-    program and who started it, who may pass it on.) Several processes agree on the
-    step.
+    agreed: Callable[[], bool]  # asked by all processes equally often: all get the same
+    heard: Callable[[], bool]  # of this process alone, at any time
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Whether one process or all were told to stop.
+
+    The first SIGTERM or SIGINT counts; one that comes a second later, or more, acts as
+    usual. (Schedulers signal a program and who started it, who may pass it on.)
     """
     got, before = [], {}
 
@@ -128,14 +134,27 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
     numbers = [signal.SIGINT] + [signal.SIGTERM] * (jax.process_count() == 1)
     for number in numbers:
         before[number] = signal.signal(number, handle)
+    calls = itertools.count(1)  # JAX counts from 0 in a process that has not asked yet
     try:
         if jax.process_count() == 1:
-            yield lambda step: bool(got)
+            yield Stop(lambda: bool(got), lambda: bool(got))
         else:
-            yield multihost_utils.reached_preemption_sync_point
+            yield Stop(
+                lambda: multihost_utils.reached_preemption_sync_point(next(calls)),
+                _notice_came,
+            )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _notice_came() -> bool:
+    """Whether JAX has spread the signal of some process."""
+    client: Any = distributed.global_state.client
+    try:
+        return bool(client.key_value_try_get("RECEIVED_PREEMPTION_NOTICE"))
+    except jax.errors.JaxRuntimeError:  # there is none
+        return False
 
 
 class _Peers:

@@ -4,11 +4,12 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
+from jax.sharding import Mesh
 
 from jaxseg import (
     agreement,
@@ -29,6 +30,7 @@ from jaxseg import step as step_lib
 from jaxseg import watch as watch_lib
 from jaxseg import workdir as workdir_lib
 from jaxseg.data import ahead, datasets, findings, loader, sampling
+from jaxseg.data import sources as sources_lib
 from jaxseg.models import build, names
 
 
@@ -50,7 +52,7 @@ def run(
     model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
     start_lib.print_settings(config, len(sources["train"]), mesh)
-    with workdir_lib.locked(workdir), hosts.stop_signals() as told_to_stop:
+    with workdir_lib.locked(workdir), hosts.stop_signals() as stop:
         resuming = checkpoint.exists(workdir)
         if resuming:
             workdir_lib.check_to_train(workdir, config, force=force)
@@ -61,13 +63,15 @@ def run(
             memory.explained(memory.step_too_large(config)),
             checkpoint.open_all(workdir, config) as checkpoints,
         ):
-            trainer = _Trainer(config, workdir, dataset, sources, mesh, model)
+            trainer = _Trainer(
+                config, workdir, dataset, sources, mesh, model, checkpoints, stop
+            )
             if resuming:
-                trainer.restore(checkpoints)
+                trainer.restore()
             else:
                 trainer.begin(model)
             del model  # the trainer holds its weights where the mesh says
-            trainer.loop(checkpoints, told_to_stop)
+            trainer.loop()
 
 
 def make_model(model: config_lib.Model, seed: int) -> nnx.Module:
@@ -84,9 +88,20 @@ def make_model(model: config_lib.Model, seed: int) -> nnx.Module:
 class _Trainer:
     """The programs and the state of a run."""
 
-    def __init__(self, config, workdir, dataset, sources, mesh, model):
+    def __init__(
+        self,
+        config: config_lib.Config,
+        workdir: pathlib.Path,
+        dataset: datasets.Dataset,
+        sources: Mapping[str, sources_lib.Source],
+        mesh: Mesh,
+        model: nnx.Module,
+        checkpoints: checkpoint.Checkpoints,
+        stop: hosts.Stop,
+    ):
         self.config, self.workdir, self.dataset = config, workdir, dataset
         self.sources, self.mesh = sources, mesh
+        self.checkpoints, self.stop = checkpoints, stop
         settings = optim.scaled(config.optim, config.train.batch_size)
         schedule = optim.make_schedule(settings, config.train.steps)
         model.train()
@@ -124,10 +139,10 @@ class _Trainer:
             self.mesh, self.make_state, trained, frozen, stats
         )
 
-    def restore(self, checkpoints: checkpoint.Checkpoints) -> None:
+    def restore(self) -> None:
         """Takes over the state that was saved last."""
-        state, step = self.state, checkpoints.latest()
-        saved = checkpoints.restore(step, _parts(state))
+        state, step = self.state, self.checkpoints.latest()
+        saved = self.checkpoints.restore(step, _parts(state))
         model = saved["model"]
         self.state = dataclasses.replace(
             state,
@@ -139,46 +154,54 @@ class _Trainer:
         )
         print(f"resumed after step {step}, with batch {step + 1} of the data")
 
-    def loop(
-        self, checkpoints: checkpoint.Checkpoints, told_to_stop: Callable[[int], bool]
-    ) -> None:
+    def loop(self) -> None:
         """Steps, checkpoints and evaluations to the end, or until told to stop."""
-        config, start = self.config, int(self.state.step)
-        steps, result = config.train.steps, None
+        start = int(self.state.step)
+        if start < self.config.train.steps and self.stop.agreed():
+            print(f"stopped before step {start + 1}; the same command goes on")
+            return
         self.programs.check_images_fit()
         with (
             contextlib.closing(self._batches(start)) as batches,
-            log_lib.Log(config, self.workdir, self.dataset, start) as log,
+            log_lib.Log(self.config, self.workdir, self.dataset, start) as log,
         ):
             log.look = self._watch(batches, start, log).look
-            due = 0 < start < steps and _due(start, config.eval.every)
-            if due and not checkpoints.is_rated(start):  # the run was stopped before
-                self._evaluate(start, checkpoints, log)
-            for step in range(start + 1, steps + 1):
-                self._step(step, batches, log)
-                due = step == steps or _due(step, config.eval.every)
-                stop = told_to_stop(step) and step < steps
-                if due or stop or _due(step, config.checkpoint.every):
-                    log.flush()  # a row may not be lost that a resumed run has passed
-                    self._save(checkpoints, step)
-                if stop:
-                    log.print(f"stopped after step {step}; the same command goes on")
-                    return
-                if due:
-                    result = self._evaluate(step, checkpoints, log)
-            if start >= steps:  # nothing was left to train
-                steps = start
-                if not checkpoints.has(start):
-                    self._save(checkpoints, start)
-                result = self._evaluate(start, checkpoints, log)
-        assert result is not None  # the last step is always evaluated
+            end, result = self._steps(start, batches, log)
+            if result is None:
+                log.print(f"stopped after step {end}; the same command goes on")
+                return
         evaluate.write_report(
             self.workdir,
-            {"step": steps, **result},
+            {"step": end, **result},
             names.merge(self.graphdef, self._variables()),
             self.dataset,
-            config,
+            self.config,
         )
+
+    def _steps(
+        self, start: int, batches: ahead.ReadAhead, log: log_lib.Log
+    ) -> tuple[int, dict | None]:
+        """The last step done, and its evaluation unless the run was told to stop."""
+        config, steps, result = self.config, self.config.train.steps, None
+        due = 0 < start < steps and _due(start, config.eval.every)
+        # Where the run was stopped before it was rated, and where nothing is left.
+        if (due and not self.checkpoints.is_rated(start)) or start >= steps:
+            if not self.checkpoints.has(start):
+                self._save(start)
+            result = self._evaluate(start, log)
+            if result is None or start >= steps:
+                return start, result
+        for step in range(start + 1, steps + 1):
+            self._step(step, batches, log)
+            due = step == steps or _due(step, config.eval.every)
+            told = self.stop.agreed() and step < steps
+            if due or told or _due(step, config.checkpoint.every):
+                log.flush()  # a row may not be lost that a resumed run has passed
+                self._save(step)
+            result = self._evaluate(step, log) if due and not told else None
+            if told or (due and result is None):
+                return step, None
+        return steps, result
 
     def _batches(self, start: int) -> ahead.ReadAhead:
         """The share of this process in the batches after the first `start`."""
@@ -237,10 +260,8 @@ class _Trainer:
         state, raw = self.state, self.config.eval.weights == "raw"
         return sharding.gather(self.mesh, state.variables if raw else state.averaged)
 
-    def _evaluate(
-        self, step: int, checkpoints: checkpoint.Checkpoints, log: log_lib.Log
-    ) -> dict:
-        """Evaluates what was just saved, and rates it."""
+    def _evaluate(self, step: int, log: log_lib.Log) -> dict | None:
+        """Evaluates what was just saved and rates it; None if told to stop."""
         with memory.explained(memory.evaluation_too_large(self.config)):
             result = evaluate.evaluate(
                 self.eval_step,
@@ -248,16 +269,18 @@ class _Trainer:
                 self.dataset,
                 self.config,
                 sharding.local_mesh(self.mesh),
+                self.stop.heard,
             )
-        log.evaluated(step, result)
-        checkpoints.rate(step, result["miou"])
+        if result is not None:
+            log.evaluated(step, result)
+            self.checkpoints.rate(step, result["miou"])
         return result
 
-    def _save(self, checkpoints: checkpoint.Checkpoints, step: int) -> None:
+    def _save(self, step: int) -> None:
         facts = functools.partial(
             workdir_lib.write_facts, self.workdir, self.config, self.dataset
         )
-        checkpoints.save(step, _parts(self.state), before=facts)
+        self.checkpoints.save(step, _parts(self.state), before=facts)
 
 
 def _parts(state: state_lib.TrainState) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import cv2
@@ -81,7 +81,7 @@ def eval_batches(
     batch_size: int,
     multiple_of: int,
     share: tuple[int, int] = (0, 1),
-) -> Iterator[HostBatch]:
+) -> Generator[HostBatch, None, None]:
     """Every example once, at its own size, as it is; or part i of n, by `share` (i, n).
 
     images uint8 [B H W 3], labels int32 [B H W] and valid bool [B]: images of one size
