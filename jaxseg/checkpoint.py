@@ -65,6 +65,10 @@ class Checkpoints:
         self.wait()
         return agreement.decided(lambda: step in saved.steps(self.folder))
 
+    def has_average(self, step: int) -> bool:
+        """Whether that checkpoint holds a moving average."""
+        return agreement.decided(lambda: (self.folder / str(step) / "ema").is_dir())
+
     def rate(self, step: int, miou: float | None) -> None:
         """Adds the mIoU of a checkpoint, a fraction; the best one is kept."""
         self.wait()

@@ -65,12 +65,15 @@ def check(needed_bytes: int, config: config_lib.Config) -> None:
 def step_too_large(config: config_lib.Config, needed_bytes: int | None = None) -> str:
     """What to tell where a training step does not fit."""
     size = "" if needed_bytes is None else f" {needed_bytes / GIB:.1f} GiB,"
+    exact, parts = config.model.dtype == "float32", config.train.accumulate
+    half = "compute in config.model.dtype=bfloat16, " if exact else ""
     return (
         f"a step on config.data.crop={config.data.crop} with "
         f"config.train.batch_size={config.train.batch_size} needs{size} more than the "
-        f"{available() / GIB:.1f} GiB of a device; make one of them smaller, take the "
-        "batch in parts (config.train.accumulate=2), keep less for the backward pass "
-        "(config.train.keep=blocks) or share it out (config.sharding.mesh)"
+        f"{available() / GIB:.1f} GiB of a device; make one of them smaller, {half}"
+        f"take the batch in parts (config.train.accumulate={2 * parts}), keep less for "
+        "the backward pass (config.train.keep=blocks) or share it out "
+        "(config.sharding.mesh)"
     )
 
 

@@ -37,7 +37,8 @@ class Programs:
         memory.check(memory.needed(compiled), self._config)
         seconds = time.perf_counter() - begin
         gib = memory.needed(compiled) / memory.GIB
-        again = f" again, for labels {shape}" if self._compiled else ""
+        before = [*self._compiled][-1:]
+        again = f" again, for labels {shape} after {before[0]}" if before else ""
         told = f"compiled{again} in {seconds:.1f} s; a step needs {gib:.2f} GiB"
         print(f"{told} on each device")
         self._compiled[shape] = compiled

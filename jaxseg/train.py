@@ -142,7 +142,11 @@ class _Trainer:
     def restore(self) -> None:
         """Takes over the state that was saved last."""
         state, step = self.state, self.checkpoints.latest()
-        saved = self.checkpoints.restore(step, _parts(state))
+        parts, average = _parts(state), {}
+        if state.ema and not self.checkpoints.has_average(step):  # it begins now
+            asked = {"model": parts.pop("ema")}
+            average = {"ema": self.checkpoints.restore(step, asked)["model"]}
+        saved = self.checkpoints.restore(step, parts) | average
         model = saved["model"]
         self.state = dataclasses.replace(
             state,
@@ -158,6 +162,8 @@ class _Trainer:
         """Steps, checkpoints and evaluations to the end, or until told to stop."""
         start = int(self.state.step)
         if start < self.config.train.steps and self.stop.agreed():
+            if start:  # a scheduler looks there whether the run is done
+                agreement.decided(self._write_facts)
             print(f"stopped before step {start + 1}; the same command goes on")
             return
         self.programs.check_images_fit()
@@ -277,10 +283,10 @@ class _Trainer:
         return result
 
     def _save(self, step: int) -> None:
-        facts = functools.partial(
-            workdir_lib.write_facts, self.workdir, self.config, self.dataset
-        )
-        self.checkpoints.save(step, _parts(self.state), before=facts)
+        self.checkpoints.save(step, _parts(self.state), before=self._write_facts)
+
+    def _write_facts(self) -> None:
+        workdir_lib.write_facts(self.workdir, self.config, self.dataset)
 
 
 def _parts(state: state_lib.TrainState) -> dict[str, Any]:

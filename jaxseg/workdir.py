@@ -1,6 +1,7 @@
 """What a run's folder holds besides checkpoints: its config and its classes."""
 
 import contextlib
+import difflib
 import fnmatch
 import json
 import pathlib
@@ -13,8 +14,8 @@ from jaxseg.data import datasets
 
 # What may differ when a run goes on: it changes nothing of what is trained.
 _FREE_IN_TRAINING = (
-    *("train.log_every", "train.nonfinite", "sharding.*", "eval.*", "checkpoint.*"),
-    *("export.*", "pretrained.*"),
+    *("train.log_every", "train.nonfinite", "train.keep", "train.deterministic"),
+    *("sharding.*", "eval.*", "checkpoint.*", "export.*", "pretrained.*"),
     *("data.root", "data.workers", "data.timeout", "data.check_first"),
 )
 # What must not differ when a trained model is used: no array's shape tells of these.
@@ -81,6 +82,7 @@ def check_to_train(
 def _check_to_train(
     workdir: pathlib.Path, config: config_lib.Config, force: Sequence[str]
 ) -> None:
+    _check_force(force, config)
     differing = {
         name: values
         for name, values in _differences(workdir, config).items()
@@ -91,6 +93,15 @@ def _check_to_train(
             f"{workdir} began with {_told(differing)}; take these back, choose another "
             f"--workdir, or go on with --force={','.join(differing)}"
         )
+
+
+def _check_force(force: Sequence[str], config: config_lib.Config) -> None:
+    settings = config_lib.flatten(config)
+    for rule in force:
+        if not any(_matches(name, (rule,)) for name in settings):
+            near = difflib.get_close_matches(rule, settings, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise errors.UserError(f"--force={rule} names no setting{hint}")
 
 
 def check_to_use(workdir: pathlib.Path, config: config_lib.Config) -> None:

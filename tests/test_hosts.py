@@ -1,7 +1,10 @@
 """Several processes on this machine: one run, one end, and no one left waiting."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -49,11 +52,13 @@ def test_a_service_that_does_not_answer(capfd, monkeypatch):
 def test_stop_signals(monkeypatch):
     now = [10.0]
     monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
-    with hosts.stop_signals() as told:
-        assert not told(1)
+    with hosts.stop_signals() as stop:
+        assert not stop.agreed()
+        assert not stop.heard()
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)  # passed on by who got it too
-        assert told(2)
+        assert stop.heard()
+        assert stop.agreed()
         now[0] += 2
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -154,6 +159,78 @@ def test_a_signal_to_one_stops_all(tmp_path, told):
     codes, outputs = finish(program.start_all(tmp_path, *flags, devices=1))
     assert codes == [0, 0], outputs
     assert f"resumed after step {step}, with batch {int(step) + 1} " in outputs[0]
+
+
+@pytest.mark.slow
+def test_a_signal_in_evaluation_and_one_before_the_first_step(tmp_path):
+    long = ("--config.eval.every=3", "--config.data.eval_images=20000")
+    processes = program.start_all(tmp_path, *ENDLESS, *long, devices=1)
+    wait_for(tmp_path, 3)  # its evaluation takes minutes
+    begin = time.monotonic()
+    processes[1].send_signal(signal.SIGTERM)
+    codes, outputs = finish(processes)
+    assert codes == [0, 0], outputs
+    assert time.monotonic() - begin < 30
+    assert "stopped after step 3; the same command goes on" in outputs[0]
+    assert [row["split"] for row in program.rows(tmp_path)] == ["train"] * 3
+    processes = program.start_all(tmp_path, *ENDLESS, *long, devices=1)
+    for line in processes[1].stdout:
+        if "follows process 0" in line:
+            processes[1].send_signal(signal.SIGTERM)
+            break
+    codes, outputs = finish(processes)
+    assert codes == [0, 0], outputs
+    assert "stopped before step 4; the same command goes on" in outputs[0]
+    assert saved_steps(tmp_path) == {"3"}
+
+
+SCHEDULERS = {
+    "slurm": {
+        "SLURM_JOB_ID": "{job}",
+        "SLURM_STEP_NODELIST": "localhost,node[2-3]",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": "{process}",
+        "SLURM_LOCALID": "0",
+    },
+    "open mpi": {
+        "OMPI_MCA_orte_hnp_uri": "{job}0000.0;tcp://127.0.0.1,10.0.0.1:3000",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": "{process}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+    },
+}
+WHO = """
+import sys, jax
+from jaxseg import hosts
+with hosts.joined():
+    who = f"found {jax.process_index()} of {jax.process_count()}"
+    print(who, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_what_a_scheduler_tells(scheduler):
+    job = os.getpid()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WHO],
+            env=program.environment()
+            | {
+                name: value.format(job=job, process=process)
+                for name, value in SCHEDULERS[scheduler].items()
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    codes, outputs = finish(processes, timeout=100)
+    assert codes == [0, 0], outputs
+    for process, output in enumerate(outputs):
+        assert f"found {process} of 2" in output
 
 
 @pytest.mark.slow

@@ -113,6 +113,34 @@ def test_a_failed_evaluation_costs_no_training(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_signal_ends_an_evaluation(tmp_path):
+    flags = ("--config.eval.every=2", "--config.train.log_every=1")
+    process = program.start(tmp_path, *flags, "--config.data.eval_images=20000")
+    for line in process.stdout:
+        if line.startswith("step 2/4"):  # the evaluation, which takes minutes
+            process.send_signal(signal.SIGTERM)
+            break
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, told
+    assert "stopped after step 2; the same command goes on" in told
+    done = program.run(tmp_path, *flags, "--force=data.eval_images")
+    assert done.returncode == 0, done.stderr
+    evaluated = [r["step"] for r in program.rows(tmp_path) if r["split"] == "eval"]
+    assert evaluated == [2, 4]
+
+
+@pytest.mark.slow
+def test_an_average_begun_and_given_up(tmp_path):
+    kept = []
+    for steps, decay in ((4, 0.0), (8, 0.9), (12, 0.0)):
+        flags = (f"--config.train.steps={steps}", f"--config.train.ema={decay}")
+        done = program.run(tmp_path, *flags, "--force=train.ema,train.steps")
+        assert done.returncode == 0, done.stderr
+        kept.append((tmp_path / "checkpoints" / str(steps) / "ema").is_dir())
+    assert kept == [False, True, False]
+
+
+@pytest.mark.slow
 def test_a_short_soak(tmp_path):
     command = [sys.executable, "scripts/soak.py", "4", str(tmp_path / "soak")]
     done = subprocess.run(

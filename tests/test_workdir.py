@@ -28,7 +28,7 @@ def changed(**settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"data__root": "elsewhere"}, {"eval__every": 7, "train__log_every": 3}],
+    [{"data__root": "elsewhere"}, {"eval__every": 7, "train__keep": "blocks"}],
 )
 def test_what_changes_nothing_may_differ(begun, settings):
     workdir.check_to_train(begun, changed(**settings), force=())
@@ -43,6 +43,9 @@ def test_training_goes_on_as_it_began(begun):
     assert "config.optim.lr=0.01 (now 0.5)" in told
     assert "--force=model.padding,optim.lr" in told
     workdir.check_to_train(begun, other, force=("model.padding", "optim.lr"))
+    workdir.check_to_train(begun, other, force=("model.*", "optim.lr"))
+    with pytest.raises(errors.UserError, match=r"no setting; did you mean optim\.lr\?"):
+        workdir.check_to_train(begun, other, force=("model.padding", "optim.rl"))
 
 
 def test_a_model_is_used_as_it_was_trained(begun):

@@ -1,6 +1,6 @@
-"""Training steps in float64 on all devices, then an evaluation; writes a .npz of them.
+"""Training steps on all devices, then an evaluation; writes a .npz of them.
 
-    float64_steps.py PATH [NAME=VALUE ...] [PORT PROCESSES PROCESS]
+    twenty_steps.py PATH [NAME=VALUE ...] [PORT PROCESSES PROCESS]
 
 NAME is that of a setting, such as sharding.mesh.fsdp, VALUE a Python literal.
 """
@@ -73,7 +73,7 @@ def write(path: pathlib.Path, settings: config.Config) -> None:
     if settings.freeze_bn:
         optim.freeze_statistics(model, ("*",))
     graphdef, *variables = names.split(model)
-    params, stats = jax.tree.map(lambda x: x.astype("float64"), variables)
+    params, stats = jax.tree.map(lambda x: x.astype(settings.model.dtype), variables)
     schedule = optim.make_schedule(settings.optim, settings.train.steps)
     tx = optim.make_optimizer(settings.optim, schedule, params)
     make_state = functools.partial(
