@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -80,10 +81,14 @@ def _join(
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     several = any(os.environ.get(name, "1") != "1" for name in counts)
     several |= bool(coordinator) or "JAX_COORDINATOR_ADDRESS" in os.environ
-    if not several and (num_processes or 1) > 1:
+    if not several and ((num_processes or 1) > 1 or process_id):
         raise errors.UserError(
-            f"--num_processes={num_processes} needs --coordinator=HOST:PORT, the "
-            "address of process 0"
+            f"--num_processes={num_processes} and --process_id={process_id} need "
+            "--coordinator=HOST:PORT, the address of process 0"
+        )
+    if coordinator and not re.fullmatch(r".+:\d+", coordinator):
+        raise errors.UserError(
+            f"--coordinator={coordinator} is not HOST:PORT, the address of process 0"
         )
     devices = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
     on_tpu = bool(devices) and importlib.util.find_spec("libtpu") is not None

@@ -42,6 +42,7 @@ def run(
     Ends with an evaluation and its report; at SIGTERM or SIGINT with a checkpoint.
     `force` names settings that may differ from those the run began with.
     """
+    workdir_lib.check_path(workdir)
     mesh = sharding.make_mesh(config.sharding.mesh)
     sharding.check_batch(mesh, config)
     dataset = datasets.open_dataset(config.data, ignore=config.loss.ignore)

@@ -5,6 +5,7 @@ import difflib
 import fnmatch
 import json
 import pathlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -25,6 +26,18 @@ _FREE_IN_USE = ("model.dtype", "model.dropout")
 _WRITTEN_IN_TRAINING = (
     *("config.json", "classes.json", "metrics.jsonl", "class_counts.npy"),
 )
+# Orbax takes these for patterns, TensorStore for the ends of folders or for a scheme:
+# what they write there cannot be read.
+_NOT_IN_PATHS = re.compile(r"[\[\]*?\\]|:(?=/|$)")
+
+
+def check_path(workdir: pathlib.Path) -> None:
+    """Raises UserError if checkpoints cannot be kept in a folder of this name."""
+    if found := _NOT_IN_PATHS.search(str(workdir.absolute())):
+        raise errors.UserError(
+            f"checkpoints cannot be kept in {workdir.absolute()}, for the {found[0]!r} "
+            "in its name; choose another --workdir"
+        )
 
 
 @contextlib.contextmanager

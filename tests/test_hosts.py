@@ -30,9 +30,18 @@ def test_no_others_are_looked_for():
         assert hosts.is_main()
 
 
-def test_how_many_but_not_where():
-    with pytest.raises(errors.UserError, match="needs --coordinator=HOST:PORT"):
-        hosts.joined(num_processes=2, process_id=1).__enter__()
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"num_processes": 2, "process_id": 1}, "need --coordinator=HOST:PORT"),
+        ({"process_id": 1}, "need --coordinator=HOST:PORT"),
+        ({"coordinator": "host0", "num_processes": 2}, "host0 is not HOST:PORT"),
+        ({"coordinator": "host0:http", "process_id": 0}, "http is not HOST:PORT"),
+    ],
+)
+def test_how_many_but_not_where(flags, told):
+    with pytest.raises(errors.UserError, match=told):
+        hosts.joined(**flags).__enter__()
 
 
 def test_a_service_that_does_not_answer(capfd, monkeypatch):

@@ -1,8 +1,10 @@
 """Who may go on in a workdir, and with which settings."""
 
+import pathlib
 import subprocess
 import sys
 
+import program
 import pytest
 
 from jaxseg import config, errors, workdir
@@ -109,3 +111,21 @@ def test_what_a_killed_run_was_writing_is_removed(tmp_path):
     with workdir.locked(tmp_path):
         left = {path.name for path in tmp_path.iterdir()}
     assert left == {".12-report.html", "config.json", ".lock", ".lock.json"}
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a*", "a?/b", "a\\b", "gs:/b", "a:"])
+def test_a_folder_that_checkpoints_cannot_be_kept_in(name):
+    with pytest.raises(errors.UserError, match="choose another --workdir"):
+        workdir.check_path(pathlib.Path(name))
+
+
+@pytest.mark.slow
+def test_a_folder_of_any_other_name(tmp_path):
+    folder = tmp_path / "é %20$x;#'\"&=:+~ 日本"
+    workdir.check_path(folder)
+    done = program.run(folder)
+    assert done.returncode == 0, done.stderr
+    more = ("--config.train.steps=6", "--force=train.steps")
+    done = program.run(folder, *more)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after step 4" in done.stdout
