@@ -53,8 +53,10 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
         text = path.read_bytes().decode()
         content = json.loads(text)["manifest"]
         intact = _encode(content) == text
-    except FileNotFoundError as error:
-        raise DamagedError(f"{NAME} is missing") from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise DamagedError(_told(NAME, error)) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{NAME} cannot be read") from error
     if not intact:
@@ -75,14 +77,18 @@ def rate(folder: pathlib.Path, miou: float | None) -> None:
         path.write_text(_encode(content), encoding="utf-8")
 
 
-def check(folder: pathlib.Path) -> dict[str, Any]:
-    """As `read`, after every file was compared with what was written."""
+def check(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """As `read`, after every file and the step were compared with what was written."""
     content = read(folder)
+    if content["step"] != step:
+        raise DamagedError(f"it is that of step {content['step']}")
     for name, (size, _) in content["files"].items():  # quick, and tells of most
         try:
             found = (folder / name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DamagedError(f"{name} is missing") from error
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise DamagedError(_told(name, error)) from error
         if found != size:
             raise DamagedError(f"{name} has {found} bytes instead of {size}")
     for name, (_, checksum) in content["files"].items():
@@ -91,10 +97,16 @@ def check(folder: pathlib.Path) -> dict[str, Any]:
         except PermissionError:
             raise
         except OSError as error:  # a failing disk
-            raise DamagedError(f"{name} cannot be read: {error.strerror}") from error
+            raise DamagedError(_told(name, error)) from error
         if not intact:
             raise DamagedError(f"{name} is not as it was written")
     return content
+
+
+def _told(name: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{name} is missing"
+    return f"{name} cannot be read: {error.strerror}"
 
 
 def versions() -> dict[str, str]:

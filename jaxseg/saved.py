@@ -18,7 +18,8 @@ from jaxseg import errors, manifest
 
 def steps(folder: pathlib.Path) -> list[int]:
     """The steps of the checkpoints, rising."""
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+    names = [path.name for path in folder.glob("*")]
+    return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
 
 
 def exist(folder: pathlib.Path) -> bool:
@@ -112,6 +113,8 @@ def remove_unfinished(folder: pathlib.Path) -> None:
     for pattern in ("*.unfinished*", "*.removed"):  # orbax adds an ending of its own
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # if it is no folder
+                path.unlink()
 
 
 def _remove(checkpoint: pathlib.Path) -> None:
@@ -119,7 +122,15 @@ def _remove(checkpoint: pathlib.Path) -> None:
     doomed = checkpoint.with_name(f"{checkpoint.name}.removed")
     with contextlib.suppress(FileNotFoundError):
         os.replace(checkpoint, doomed)
-        shutil.rmtree(doomed)
+        _delete(doomed)
+
+
+def _delete(path: pathlib.Path) -> None:
+    """Whatever it is, as a damaged disk may bring up."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _first_whole(
@@ -132,7 +143,7 @@ def _first_whole(
     damaged = {}
     for step in order:
         try:
-            manifest.check(folder / str(step))
+            manifest.check(folder / str(step), step)
         except manifest.DamagedError as error:
             damaged[step] = str(error)
         else:
@@ -153,7 +164,7 @@ def _check(folder: pathlib.Path, step: int) -> None:
             f"{folder} has no checkpoint of step {step}; it has {others}"
         )
     try:
-        manifest.check(folder / str(step))
+        manifest.check(folder / str(step), step)
     except manifest.DamagedError as error:
         raise errors.UserError(
             f"checkpoint {step} in {folder} is damaged ({error}); the others are "

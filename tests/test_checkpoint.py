@@ -103,7 +103,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 def test_a_step_saved_again_replaces_the_first(tmp_path):
     folder = save_all(tmp_path, {7: None})
     save_all(tmp_path, {7: 0.25})
-    assert manifest.check(folder / "7")["miou"] == 0.25
+    assert manifest.check(folder / "7", 7)["miou"] == 0.25
     assert [path.name for path in folder.iterdir()] == ["7"]
 
 

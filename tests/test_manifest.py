@@ -19,7 +19,7 @@ def written(tmp_path):
 
 
 def test_what_was_written_is_read(written):
-    found = manifest.check(written)
+    found = manifest.check(written, 3)
     assert found["config"] == CONFIG
     assert (found["step"], found["miou"]) == (3, None)
     checksum = f"{zlib.crc32(bytes(range(256)) * 10):08x}"
@@ -54,17 +54,31 @@ def test_sizes(written, size):
     with pytest.raises(
         manifest.DamagedError, match=f"has {size} bytes instead of 2560"
     ):
-        manifest.check(written)
+        manifest.check(written, 3)
 
 
 def test_a_folder_lost(written):
     (written / "model" / "d" / "0").unlink()
     (written / "model" / "d").rmdir()
     with pytest.raises(manifest.DamagedError, match="model/d/0 is missing"):
-        manifest.check(written)
+        manifest.check(written, 3)
+
+
+def test_files_of_another_kind_and_step(written):
+    with pytest.raises(manifest.DamagedError, match="it is that of step 3"):
+        manifest.check(written, 4)
+    array = written / "model" / "d" / "0"
+    array.unlink()
+    array.symlink_to(array)
+    with pytest.raises(manifest.DamagedError, match="d/0 cannot be read: Too many"):
+        manifest.check(written, 3)
+    (written / manifest.NAME).unlink()
+    (written / manifest.NAME).mkdir()
+    with pytest.raises(manifest.DamagedError, match="json cannot be read: Is a dir"):
+        manifest.check(written, 3)
 
 
 def test_a_later_format(written, monkeypatch):
     monkeypatch.setattr(manifest, "FORMAT", manifest.FORMAT - 1)
     with pytest.raises(errors.UserError, match=r"has format 1, .* reads formats to 0"):
-        manifest.check(written)
+        manifest.check(written, 3)

@@ -117,3 +117,15 @@ def test_what_was_not_finished_is_removed(tmp_path):
     assert saved.steps(tmp_path) == [4]
     saved.remove_unfinished(tmp_path)
     assert found(tmp_path) == ["4"]
+
+
+def test_what_a_damaged_disk_brings_up(tmp_path):
+    put(tmp_path, {4: None, 8: None})
+    for name in ("9", "damaged-9", "damaged-9.removed", "10.unfinished", "012", "٣"):
+        (tmp_path / name).write_text("no folder")
+    saved.remove_unfinished(tmp_path)
+    assert saved.settle(tmp_path) == 8
+    (tmp_path / "8").rename(tmp_path / "11")
+    assert saved.settle(tmp_path) == 4
+    left = ["012", "4", "damaged-11", "damaged-9", "٣"]
+    assert found(tmp_path) == left
