@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -44,6 +45,16 @@ def start(workdir, *flags):
         env=program.environment(),
         stdout=subprocess.DEVNULL,
     )
+
+
+def test_stopped_before_it_began(tmp_path):
+    running = start(tmp_path / "run")
+    children = pathlib.Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    while not children.read_text():
+        time.sleep(0.01)
+    time.sleep(0.2)  # its imports take seconds
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 75
 
 
 @pytest.mark.slow

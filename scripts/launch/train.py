@@ -2,8 +2,9 @@
 
     python scripts/launch/train.py --config=FILE --workdir=DIR [jaxseg.main's flags]
 
-A run that was told to stop ends with status 0, all saved; here that is 75 (temporary
-failure) unless the run came to its last step. SIGTERM and SIGINT are passed on.
+A run that was told to stop ends with status 0, all saved, or of the signal if it had
+not begun; here that is 75 (temporary failure) unless the run came to its last step.
+SIGTERM and SIGINT are passed on.
 """
 
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 
 TO_GO_ON = 75
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str]) -> int:
@@ -22,10 +24,11 @@ def main(arguments: list[str]) -> int:
         print("error: --workdir=DIR is needed, once", file=sys.stderr)
         return 2
     run = subprocess.Popen([sys.executable, "-m", "jaxseg.main", *arguments])
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         signal.signal(number, lambda number, frame: run.send_signal(number))
     status = run.wait()
-    if status == 0 and not is_done(pathlib.Path(workdirs[0])):
+    stopped = status == 0 or -status in STOPPING
+    if stopped and not is_done(pathlib.Path(workdirs[0])):
         return TO_GO_ON
     return status if status >= 0 else 128 - status
 
