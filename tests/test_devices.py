@@ -62,8 +62,9 @@ def test_same_run(one, tmp_path, processes, devices, settings):
     assert len(set(one["losses"])) == len(one["losses"]) == 20
     for name in ("losses", "grad_norms"):
         np.testing.assert_allclose(found[name], one[name], rtol=1e-9)
-    np.testing.assert_array_equal(found["confusion"], one["confusion"])
-    assert one["confusion"].sum() == 37 * 32 * 32
+    for name in ("first_confusion", "confusion"):
+        np.testing.assert_array_equal(found[name], one[name])
+        assert one[name].sum() == 37 * 32 * 32
     for name, value in one.items():
         if not name.startswith("bytes_of"):
             error = np.linalg.norm(found[name] - value)
@@ -89,7 +90,9 @@ def test_same_run_in_float32(tmp_path):
         path = tmp_path / f"{processes}.npz"
         found = run(path, *FLOAT32, bits=32, devices=devices, processes=processes)
         np.testing.assert_allclose(found["losses"], one["losses"], rtol=0, atol=1e-5)
-        np.testing.assert_array_equal(found["confusion"], one["confusion"])
+        np.testing.assert_array_equal(found["first_confusion"], one["first_confusion"])
+        others = np.abs(found["confusion"] - one["confusion"]).sum() / 2
+        assert others <= 20  # pixels of 37,888, between weights that are not the same
         apart = [np.square(found[name] - one[name]).sum() for name in variables]
         assert np.sqrt(sum(apart)) < 1e-4 * norm
 

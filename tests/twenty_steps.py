@@ -90,6 +90,20 @@ def write(path: pathlib.Path, settings: config.Config) -> None:
     bytes_of = {"params": state.params, "opt_state": state.opt_state, "ema": state.ema}
     found = {f"bytes_of_{name}": on_a_device(x) for name, x in bytes_of.items()}
     found |= {"losses": [], "grad_norms": []}
+    model.eval()
+    here = sharding.local_mesh(mesh)
+    eval_step = step.make_eval_step(
+        names.split(model)[0],
+        here,
+        data=settings.data,
+        num_classes=dataset.num_classes,
+        ignore=255,
+    )
+
+    def count(variables):
+        return evaluate.count(eval_step, variables, dataset, settings, here)
+
+    found["first_confusion"] = count(sharding.gather(mesh, state.variables))
     rng = np.random.default_rng(0)
     for _ in range(settings.train.steps):
         labels = rng.integers(0, 3, (BATCH, SIZE, SIZE), np.int32)
@@ -103,16 +117,7 @@ def write(path: pathlib.Path, settings: config.Config) -> None:
         found["grad_norms"].append(metrics["grad_norm"])
     variables = sharding.gather(mesh, state.variables)
     averaged = sharding.gather(mesh, state.averaged)
-    model.eval()
-    here = sharding.local_mesh(mesh)
-    eval_step = step.make_eval_step(
-        names.split(model)[0],
-        here,
-        data=settings.data,
-        num_classes=dataset.num_classes,
-        ignore=255,
-    )
-    found["confusion"] = evaluate.count(eval_step, averaged, dataset, settings, here)
+    found["confusion"] = count(averaged)
     if hosts.is_main():
         moved = {f"ema.{name}": value for name, value in averaged.items()}
         np.savez(path, **found, **variables, **moved)
