@@ -8,21 +8,18 @@ others why, and one that falls silent is found out and named by them.
 import contextlib
 import glob
 import importlib.util
-import itertools
 import json
 import os
 import platform
 import re
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import jax
 from jax._src import distributed  # for its client: JAX has no other way to it
-from jax.experimental import multihost_utils
 
 from jaxseg import errors
 
@@ -48,7 +45,7 @@ def joined(
     They are found from what Slurm, Open MPI, Cloud TPU or Kubernetes put into the
     environment, or through the address HOST:PORT of process 0. An error ends this
     process at once, with status 1, and with it all the others. SIGTERM is left to
-    `stop_signals`, unless the program is not `stoppable`.
+    `signals.watched`, unless the program is not `stoppable`.
     """
     jax.config.update("jax_enable_preemption_service", stoppable)
     if not _join(coordinator, num_processes, process_id):
@@ -109,57 +106,6 @@ def _join(
 def is_main() -> bool:
     """Whether this process writes the files."""
     return jax.process_index() == 0
-
-
-class Stop(NamedTuple):
-    """Whether a run was told to end."""
-
-    agreed: Callable[[], bool]  # asked by all processes equally often: all get the same
-    heard: Callable[[], bool]  # of this process alone, at any time
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Whether one process or all were told to stop.
-
-    The first SIGTERM or SIGINT counts; one that comes a second later, or more, acts as
-    usual. (Schedulers signal a program and who started it, who may pass it on.)
-    """
-    got, before = [], {}
-
-    def handle(number, frame):
-        got.append(time.monotonic())
-        if got[-1] - got[0] > 1:
-            signal.signal(number, before[number])
-            signal.raise_signal(number)
-        elif jax.process_count() > 1:  # JAX spreads this one
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    # With several processes JAX takes SIGTERM itself.
-    numbers = [signal.SIGINT] + [signal.SIGTERM] * (jax.process_count() == 1)
-    for number in numbers:
-        before[number] = signal.signal(number, handle)
-    calls = itertools.count(1)  # JAX counts from 0 in a process that has not asked yet
-    try:
-        if jax.process_count() == 1:
-            yield Stop(lambda: bool(got), lambda: bool(got))
-        else:
-            yield Stop(
-                lambda: multihost_utils.reached_preemption_sync_point(next(calls)),
-                _notice_came,
-            )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _notice_came() -> bool:
-    """Whether JAX has spread the signal of some process."""
-    client: Any = distributed.global_state.client
-    try:
-        return bool(client.key_value_try_get("RECEIVED_PREEMPTION_NOTICE"))
-    except jax.errors.JaxRuntimeError:  # there is none
-        return False
 
 
 class _Peers:

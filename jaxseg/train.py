@@ -15,12 +15,12 @@ from jaxseg import (
     agreement,
     checkpoint,
     evaluate,
-    hosts,
     memory,
     optim,
     pretrained,
     programs,
     sharding,
+    signals,
 )
 from jaxseg import config as config_lib
 from jaxseg import log as log_lib
@@ -53,7 +53,7 @@ def run(
     model = make_model(config.model, config.seed)
     optim.split_frozen(names.split(model)[1], config.freeze)  # a bad rule fails here
     start_lib.print_settings(config, len(sources["train"]), mesh)
-    with workdir_lib.locked(workdir), hosts.stop_signals() as stop:
+    with workdir_lib.locked(workdir), signals.watched() as stop:
         resuming = checkpoint.exists(workdir)
         if resuming:
             workdir_lib.check_to_train(workdir, config, force=force)
@@ -98,7 +98,7 @@ class _Trainer:
         mesh: Mesh,
         model: nnx.Module,
         checkpoints: checkpoint.Checkpoints,
-        stop: hosts.Stop,
+        stop: signals.Stop,
     ):
         self.config, self.workdir, self.dataset = config, workdir, dataset
         self.sources, self.mesh = sources, mesh

@@ -58,22 +58,6 @@ def test_a_service_that_does_not_answer(capfd, monkeypatch):
     assert "error: process 0 on a has not been heard of" in capfd.readouterr().err
 
 
-def test_stop_signals(monkeypatch):
-    now = [10.0]
-    monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
-    with hosts.stop_signals() as stop:
-        assert not stop.agreed()
-        assert not stop.heard()
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)  # passed on by who got it too
-        assert stop.heard()
-        assert stop.agreed()
-        now[0] += 2
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
 def test_what_others_say(capfd, monkeypatch):
     def leave(code):
         raise SystemExit(code)

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxseg"
 LAYERS = (
     (
         *("errors", "cache", "config", "validate", "xla", "command", "pictures"),
-        *("sharding", "hosts", "resize", "agreement", "appended"),
+        *("sharding", "hosts", "signals", "resize", "agreement", "appended"),
     ),
     (
         *("models", "data", "losses", "ohem", "dice", "metrics", "optim"),
