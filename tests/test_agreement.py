@@ -1,6 +1,7 @@
 """What processes settle among them; checked with two real ones."""
 
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -33,6 +34,13 @@ try:
 except errors.UserError as error:
     print(error)
 print(agreement.total(np.array([2**40 + 3, 2**31 - 1, int(index)])).tolist())
+print(agreement.failure(None), agreement.failure_of_others("work"))
+told = agreement.failure("\N{EURO SIGN}" * 999 if index == "1" else None)
+print(told.startswith("process 1 on "), 100 < len(told) < 200)
+if index == "0":
+    agreement.tell_failure("work", "lost")
+agreement.check_same("", "never told")
+print(agreement.failure_of_others("work"))
 """
 
 
@@ -44,6 +52,8 @@ def test_one_process_just_does_it():
     agreement.check_same("anything", "never told")
     counts = np.array([[2**40, 1], [0, 5]])
     assert agreement.total(counts) is counts
+    assert agreement.failure("as it is") == "as it is"
+    agreement.tell_failure("work", "to nobody")
 
 
 def raiser():
@@ -71,5 +81,6 @@ def test_two_processes():
     ]
     shared = ["{'step': 7, 'who': 0}", "None"]
     last = ["True", "they differ", str([2**41 + 6, 2**32 - 2, 1])]
+    last += ["None None", "True True", f"process 0 on {platform.node()}: lost"]
     assert found[0] == [*shared, "OSError [Errno 28] full", *last], outputs[0][1]
     assert found[1] == [*shared, "UserError [Errno 28] full", *last], outputs[1][1]
