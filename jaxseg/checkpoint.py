@@ -67,7 +67,7 @@ class Checkpoints:
 
     def has_average(self, step: int) -> bool:
         """Whether that checkpoint holds a moving average."""
-        return agreement.decided(lambda: (self.folder / str(step) / "ema").is_dir())
+        return _has_average(self.folder, step)
 
     def rate(self, step: int, miou: float | None) -> None:
         """Adds the mIoU of a checkpoint, a fraction; the best one is kept."""
@@ -155,7 +155,7 @@ def restore_model(
 ) -> tuple[nnx.Module, int]:
     """The trained model in evaluation mode and its step, the best unless `step` says.
 
-    Its weights are the moving average, where one was kept and is wanted. Raises
+    Its weights are the moving average, where one was kept then and is wanted. Raises
     UserError if the workdir has no such checkpoint, or one of another model.
     """
     orbax_errors.silence()
@@ -169,10 +169,14 @@ def restore_model(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
         params | stats,
     )
-    averaged = config.train.ema and config.eval.weights == "ema"
-    part = "ema" if averaged else "model"
+    wanted = config.train.ema and config.eval.weights == "ema"
+    part = "ema" if wanted and _has_average(folder, chosen) else "model"
     found = restore(folder, chosen, {part: template})
     return names.merge(graphdef, found[part]), chosen
+
+
+def _has_average(folder: pathlib.Path, step: int) -> bool:
+    return agreement.decided(lambda: (folder / str(step) / "ema").is_dir())
 
 
 def _write_async(path: pathlib.Path, parts: Mapping[str, Any]) -> Any:

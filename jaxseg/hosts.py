@@ -187,4 +187,6 @@ class _Peers:
 def _end(reason: str) -> NoReturn:
     """Ends the process at once: others hang in what they compute together."""
     print(f"error: {errors.one_line(reason)}", file=sys.stderr, flush=True)
+    if is_main():  # the others hear through it; without, JAX aborts them
+        time.sleep(2 * BEAT_SECONDS)
     os._exit(1)

@@ -260,6 +260,16 @@ def test_an_error_of_one_is_told_by_all(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_error_of_all_ends_each_by_itself(tmp_path):
+    flags = (*SMALL, "--mode=eval")
+    processes = program.start_all(tmp_path / "none", *flags, processes=3, devices=1)
+    codes, outputs = finish(processes)
+    assert codes == [1, 1, 1], outputs
+    for output in outputs:
+        assert "train there first" in output
+
+
+@pytest.mark.slow
 def test_any_devices_and_processes_go_on(tmp_path):
     once, often = tmp_path / "once", tmp_path / "often"
     done = program.run(once, *SMALL, *CALM, "--config.train.steps=14", devices=2)

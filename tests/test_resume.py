@@ -137,6 +137,9 @@ def test_an_average_begun_and_given_up(tmp_path):
         done = program.run(tmp_path, *flags, "--force=train.ema,train.steps")
         assert done.returncode == 0, done.stderr
         kept.append((tmp_path / "checkpoints" / str(steps) / "ema").is_dir())
+        if steps == 8:  # the checkpoint before has no average
+            done = program.run(tmp_path, *flags, "--mode=eval", "--step=4")
+            assert done.returncode == 0, done.stderr
     assert kept == [False, True, False]
 
 
