@@ -63,6 +63,7 @@ def test_what_others_say(capfd, monkeypatch):
         raise SystemExit(code)
 
     monkeypatch.setattr(hosts.os, "_exit", leave)
+    monkeypatch.setattr(hosts, "BEAT_SECONDS", 0)
     now = [100.0]
     monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
     watch = object.__new__(hosts._Peers)
