@@ -61,7 +61,7 @@ FORMS = {
 
 def is_seen_alike(content: bytes) -> bool:
     """Whether all libraries see an image as we do: not turned, without transparency."""
-    with Image.open(io.BytesIO(content)) as picture:
+    with Image.open(io.BytesIO(content), formats=images.FORMATS) as picture:
         return not (picture.has_transparency_data or images.is_turned(content))
 
 
