@@ -31,7 +31,7 @@ KEEP: dict[str, Callable[[Callable], Callable]] = {
     ),
 }
 
-Batch = dict[str, Array]  # images uint8 [B H W 3], labels int32 [B H W]
+Batch = dict[str, Array]  # images uint8 [B H W 3], labels uint8 [B H W]
 
 
 def make_train_step(
@@ -57,7 +57,7 @@ def make_train_step(
         images, labels = augment.augment(
             key,
             batch["images"],
-            batch["labels"],
+            batch["labels"].astype(jnp.int32),
             data=config.data,
             ignore=config.loss.ignore,
         )
@@ -235,7 +235,8 @@ def make_eval_step(
     predict = inference.make_predictor(graphdef, mean=data.mean, std=data.std)
 
     def eval_step(variables: names.Variables, batch: Batch) -> Array:
-        labels = jnp.where(batch["valid"][:, None, None], batch["labels"], ignore)
+        labels = batch["labels"].astype(jnp.int32)
+        labels = jnp.where(batch["valid"][:, None, None], labels, ignore)
         return metrics.confusion_matrix(
             labels,
             predict(variables, batch["images"]),

@@ -91,7 +91,7 @@ def costs(config: config_lib.Config) -> tuple[float, list[int], int]:
     shape = (config.train.batch_size, *config.data.crop)
     batch = {
         "images": ((*shape, 3), "uint8"),
-        "labels": (shape, "int32"),
+        "labels": (shape, "uint8"),
     }
     batch = {
         name: jax.ShapeDtypeStruct(*each, sharding=sharding.of_images(mesh, each[0]))

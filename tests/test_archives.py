@@ -81,6 +81,17 @@ def test_zip_behind_other_bytes_and_of_64_bits(tmp_path):
     assert content(path) == FILES
 
 
+def test_zip_made_by_windows(tmp_path):
+    """With backslashes, and entries for folders."""
+    names = {name: name.replace("/", "\\") for name in FILES}
+    path = write_zip(tmp_path / "a.zip", {names[n]: FILES[n] for n in FILES})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("train\\images\\", b"")
+    found = content(path)
+    assert found.pop("train/images") == b""
+    assert found == FILES
+
+
 @pytest.mark.parametrize("kind", WRITE)
 def test_members_go_to_other_processes_and_threads(tmp_path, kind):
     rng = np.random.default_rng(0)

@@ -210,6 +210,36 @@ def test_other_data_sets(tmp_path, monkeypatch, name, make, size, store):
         np.testing.assert_array_equal(record["label"][..., 0], theirs.raw_label(0))
 
 
+@pytest.mark.parametrize("store", ["original", "raw"])
+def test_images_that_readers_see_differently(tmp_path, rng, store):
+    """Turned by EXIF, with transparency, of palettes: TFDS gives what we read."""
+    picture = Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for kind in ("images", "labels"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    (tmp_path / "classes.json").write_text('{"names": ["a", "b"]}')
+    for name, image, options in (
+        ("plain.png", picture, {}),
+        ("turned.jpg", picture.transpose(Image.Transpose.ROTATE_90), {"exif": exif}),
+        ("alpha.png", picture.convert("RGBA"), {}),
+        ("transparent.png", picture, {"transparency": (1, 2, 3)}),
+        ("palette.png", picture.quantize(), {}),
+        ("gray.jpg", picture.convert("L"), {}),
+    ):
+        image.save(tmp_path / "train/images" / name, **options)
+        label = tmp_path / "train/labels" / name.replace(".jpg", ".png")
+        Image.new("L", (24, 20), 1).save(label)
+    path = prepare.run("folder", str(tmp_path), tmp_path / "tfds", store=store)
+    data = config.Data(name="tfds", root=str(path))
+    ours = datasets.open_dataset(data, ignore=255).split("train")
+    theirs = tfds.builder_from_directory(path).as_data_source(split="train")
+    assert len(ours) == len(theirs) == 6
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one["image"], other["image"])
+        np.testing.assert_array_equal(one["label"], other["label"][..., 0])
+
+
 @pytest.mark.parametrize("name", datasets.FACTS)
 def test_metadata_is_a_classes_json(name, tmp_path):
     facts = datasets.FACTS[name]

@@ -22,6 +22,7 @@ def test_joined(tmp_path):
     message = refuse(combined.Joined, [parts[0], other])
     assert f"{tmp_path}/b" in message
     assert "mean other classes" in message
+    assert "prepare both with --labels=train" in message
 
 
 def test_skip_unreadable(tmp_path):

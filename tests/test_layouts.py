@@ -56,6 +56,24 @@ def test_one_half_packed(tmp_path):
     )
 
 
+def test_an_archive_packed_anew(tmp_path):
+    """With a folder around everything, and what a Mac adds."""
+    fill(tmp_path)
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        for path in sorted((tmp_path / "labels").rglob("*.png")):
+            archive.write(path, "mine" / path.relative_to(tmp_path))
+        archive.writestr("__MACOSX/mine/labels/bern/._a_label.png", b"")
+    (tmp_path / "labels").rename(tmp_path / "packed")
+    write(tmp_path / "images/ulm/c.jpg")
+    message = refuse(open_pairs, tmp_path)
+    assert f"expected {tmp_path}/labels.zip/mine/labels/ulm/c_label.png" in message
+    (tmp_path / "images/ulm/c.jpg").unlink()
+    assert open_pairs(tmp_path)[0] == (
+        f"{tmp_path}/images/bern/a.jpg",
+        f"{tmp_path}/labels.zip/mine/labels/bern/a_label.png",
+    )
+
+
 def test_the_first_pattern_that_matches_counts(tmp_path):
     fill(tmp_path)
     write(tmp_path / "ulm/z.jpg")

@@ -102,7 +102,7 @@ def test_batches():
         assert batch["images"].shape == (3, 8, 10, 3)
         assert batch["images"].dtype == np.uint8
         assert batch["labels"].shape == (3, 8, 10)
-        assert batch["labels"].dtype == np.int32
+        assert batch["labels"].dtype == np.uint8
 
 
 def test_seed():
@@ -267,7 +267,7 @@ def test_evaluation_sees_every_example_once(sizes, batch_size):
     for batch in evaluate(source, batch_size):
         assert 1 <= len(batch["images"]) == len(batch["labels"]) <= batch_size
         assert batch["valid"].any()
-        assert batch["labels"].dtype == np.int32
+        assert batch["labels"].dtype == np.uint8
         for image, label, valid in zip(*batch.values(), strict=True):
             if valid:
                 seen.append(int(label[0, 0]))

@@ -345,6 +345,27 @@ def test_labels_of_other_files(tmp_path):
     assert {found[i]["label"].tobytes() for i in range(len(found))} == expected
 
 
+def test_sets_of_different_kinds_are_mixed(tmp_path):
+    """VOC and COCO's objects of its classes."""
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    for name, archives in (
+        ("voc", official_files.voc()),
+        ("coco_voc", official_files.coco_voc()),
+    ):
+        official_files.write_tree(tmp_path / name, archives)
+        prepare.run(name, str(tmp_path / name), tmp_path / "d")
+    root, other = tmp_path / "d/voc", tmp_path / "d/coco_voc"
+    dataset = open_prepared(root, mix=(str(other),))
+    train = dataset.split("train")
+    assert len(train) == 2  # COCO's second image shows none of the classes
+    label = train[0]["label"]
+    np.testing.assert_array_equal(label, official_files.spread(official_files.VOC))
+    assert train.name(1).startswith("coco_voc/")
+    person = dataset.class_names.index("person")
+    assert {0, person, 255} <= {*np.unique(train[1]["label"])}
+    assert dataset.split("val").name(0).startswith("voc/")
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [

@@ -49,7 +49,17 @@ def test_label_of_another_size(tmp_path, rgb, indices):
     Image.fromarray(indices.T.copy()).save(tmp_path / "1_label.png")
     message = refuse(source.__getitem__, 1)
     assert f"{tmp_path / '1_label.png'} is 9x6 (height x width)" in message
-    assert f"{tmp_path / '1.png'} 6x9" in message
+    assert message.endswith(f"{tmp_path / '1.png'} 6x9; they must be of one size")
+
+
+def test_label_beside_an_image_that_is_turned(tmp_path, rgb, indices):
+    source = write_pairs(tmp_path, rgb, indices)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(rgb).save(tmp_path / "1.png", exif=exif)
+    assert "1.png 9x6 as its EXIF orientation turns it; " in refuse(
+        source.__getitem__, 1
+    )
 
 
 def test_label_of_no_class(tmp_path, rgb, indices):

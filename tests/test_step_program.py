@@ -29,7 +29,7 @@ def make(dtype="float32"):
     state = state_lib.make_train_state(params, {}, stats, tx, num_classes=NUM_CLASSES)
     batch = {
         "images": np.zeros((2, *SIZE, 3), np.uint8),
-        "labels": np.zeros((2, *SIZE), np.int32),
+        "labels": np.zeros((2, *SIZE), np.uint8),
     }
     mesh = sharding.make_mesh()
     train_step = step.make_train_step(graphdef, tx, schedule, mesh, settings)

@@ -231,12 +231,17 @@ def _checked_name(member: Zipped | Tarred) -> str:
             f"{member.archive} holds {member.name!r}, which names no file inside it; "
             "it is no official archive, download it again"
         )
-    return posixpath.normpath(member.name)
+    return posixpath.normpath(_with_slashes(member.name))
+
+
+def _with_slashes(name: str) -> str:
+    """As the format has it; some programs for Windows write backslashes."""
+    return name.replace("\\", "/")
 
 
 def names_member(name: str) -> bool:
     """Whether a name may be that of an archive's member: it does not lead out of it."""
-    parts = name.replace("\\", "/").split("/")
+    parts = _with_slashes(name).split("/")
     climbs = ".." in parts or not parts[0] or ":" in parts[0]
     return not climbs and is_plain_name(name)
 

@@ -21,7 +21,7 @@ class Joined:
             if not part.label_map.equals(self.label_map):
                 raise errors.UserError(
                     f"the label values of {part.name(0)} mean other classes than those "
-                    f"of {self.name(0)}; only data sets of one label map can be mixed"
+                    f"of {self.name(0)}; to mix them, prepare both with --labels=train"
                 )
 
     @property

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from jaxseg.data import png
+from jaxseg.data import images, png
 
-VERSION = 1  # of what is written; another one where the same image gives other bytes
+VERSION = 2  # of what is written; another one where the same image gives other bytes
 
 
 def encode_jpeg(
@@ -57,6 +57,12 @@ FORMS = {
     "jpeg420": Form(functools.partial(encode_jpeg, subsampling="4:2:0"), encode_raw),
     "raw": Form(encode_raw, encode_raw),
 }
+
+
+def is_seen_alike(content: bytes) -> bool:
+    """Whether all libraries see an image as we do: not turned, without transparency."""
+    with Image.open(io.BytesIO(content), formats=images.FORMATS) as picture:
+        return not (picture.has_transparency_data or images.is_turned(content))
 
 
 def is_gray_png(content: bytes) -> bool:

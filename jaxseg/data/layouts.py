@@ -90,9 +90,11 @@ def find(root: pathlib.Path, files: Glob, address: str) -> Found:
     archive = root / files.archive
     if archive.is_file():
         members = archives.members(archive)
-        for pattern in files.patterns:
-            if found := _by_key(pattern, members.items()):
-                return Found(found, archive, pattern)
+        for top in ("", _top(members)):
+            inside = {name.removeprefix(top): file for name, file in members.items()}
+            for pattern in files.patterns:
+                if found := _by_key(pattern, inside.items()):
+                    return Found(found, archive / top, pattern)
         raise errors.UserError(
             f"{archive} holds no {' or '.join(files.patterns)}; get it from {address}"
         )
@@ -100,6 +102,12 @@ def find(root: pathlib.Path, files: Glob, address: str) -> Found:
         f"config.data.root={str(root)!r} holds neither {' nor '.join(files.patterns)} "
         f"nor {files.archive}; get it from {address}"
     )
+
+
+def _top(members: Iterable[str]) -> str:
+    """The folder around all of an archive that was packed anew: "folder/" or ""."""
+    tops = {name.partition("/")[0] for name in members} - {"__MACOSX"}
+    return f"{tops.pop()}/" if len(tops) == 1 else ""
 
 
 def check_name(name: str) -> None:

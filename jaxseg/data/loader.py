@@ -46,7 +46,7 @@ def train_batches(
 ) -> ahead.ReadAhead:
     """Endless batches from number `start` on.
 
-    images uint8 [B H W 3], labels int32 [B H W]. Every epoch has a new order; `rates`
+    images uint8 [B H W 3], labels uint8 [B H W]. Every epoch has a new order; `rates`
     tell how often it shows each example, None: once. With `share` (i, n) only part i
     of n equal parts of each batch is read, in the same order. `put` takes a batch to
     where it is used, ahead of its use. The iterator must be closed.
@@ -84,7 +84,7 @@ def eval_batches(
 ) -> Generator[HostBatch, None, None]:
     """Every example once, at its own size, as it is; or part i of n, by `share` (i, n).
 
-    images uint8 [B H W 3], labels int32 [B H W] and valid bool [B]: images of one size
+    images uint8 [B H W 3], labels uint8 [B H W] and valid bool [B]: images of one size
     are batched. B is batch_size, rounded up to `multiple_of`, or where a size has not
     filled a batch the least multiple that holds its images; valid=False pads. At most
     WAITING batches' images wait for others of their size.
@@ -202,7 +202,7 @@ def _stack(examples: Sequence[sources.Example]) -> HostBatch:
         )
     batch = {
         "images": np.stack([example["image"] for example in examples]),
-        "labels": np.stack([example["label"] for example in examples]).astype(np.int32),
+        "labels": np.stack([example["label"] for example in examples]),
     }
     skipped = [told for example in examples for told in example.get("skipped", ())]
     return {**batch, "skipped": np.array(skipped)} if skipped else batch

@@ -71,6 +71,8 @@ def read_example(plan: Plan, source: sources.Files, index: int) -> Example:
     form, (image, label) = encoded.FORMS[plan.form], files.stored(0)
     if form.image is not None:
         image = form.image(example["image"])
+    elif not encoded.is_seen_alike(image):
+        image = encoded.encode_png(example["image"])
     if plan.labels == "train":
         label = form.label(example["label"])
     elif plan.form != "original" or not encoded.is_gray_png(label):

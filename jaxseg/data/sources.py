@@ -113,9 +113,11 @@ class Files:
         image = images.read_image(image_file)
         label = self.label_map(self.raw_label(index), str(label_file))
         if label.shape != image.shape[:2]:
+            turned = images.is_turned(archives.read(image_file))
             raise errors.UserError(
                 f"{label_file} is {label.shape[0]}x{label.shape[1]} (height x width), "
-                f"its image {image_file} {image.shape[0]}x{image.shape[1]}; "
+                f"its image {image_file} {image.shape[0]}x{image.shape[1]}"
+                f"{' as its EXIF orientation turns it' * turned}; "
                 "they must be of one size"
             )
         return {"image": image, "label": label}
