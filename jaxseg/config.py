@@ -157,8 +157,9 @@ class Train:
     nonfinite: str = _field("stop", choices=("stop", "skip"))
     deterministic: bool = False  # on GPUs too, where it takes time; see reliability.md
     # What the forward pass keeps for the backward one, which computes the rest again:
-    # less memory, more time. XLA's CPU backend keeps everything all the same.
-    keep: str = _field("all", choices=("all", "convolutions", "blocks"))
+    # less memory, more time. auto: convolutions on the CPU, where they take no more
+    # time, all elsewhere.
+    keep: str = _field("auto", choices=("auto", "all", "convolutions", "blocks"))
 
 
 @dataclass(kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from jaxseg.state import TrainState
 _policies = jax.checkpoint_policies
 
 # What the forward pass keeps for the backward one; the rest is computed again.
-KEEP: dict[str, Callable[[Callable], Callable]] = {
+_KEEP: dict[str, Callable[[Callable], Callable]] = {
     "all": lambda function: function,
     "convolutions": functools.partial(
         jax.checkpoint, policy=_policies.save_only_these_names("conv")
@@ -132,7 +132,7 @@ class _Found(NamedTuple):
 
 def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
     """(params, state, stats, images, labels, key) -> loss, (stats, confusion)."""
-    kept = KEEP[config.train.keep]
+    kept = _kept(config.train.keep)
 
     def whole(variables: Any) -> Any:
         """Weights that the devices share out are brought together for the model."""
@@ -160,6 +160,13 @@ def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
         return value, (stats, confusion)
 
     return loss_of
+
+
+def _kept(keep: str) -> Callable[[Callable], Callable]:
+    """The function with a backward pass that finds what `keep` says."""
+    if keep == "auto":
+        keep = "convolutions" if jax.default_backend() == "cpu" else "all"
+    return _KEEP[keep]
 
 
 def _whole_batch(grad_of, state, images, labels, key, config) -> _Found:

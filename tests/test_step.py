@@ -182,8 +182,8 @@ def test_the_first_loss_is_that_of_guessing():
 def test_what_is_kept_changes_no_result(batch, keep):
     (all_kept, state), (less, other) = make(), make(keep=keep)
     barrier = "optimization_barrier"  # between a value and the same computed again
-    assert barrier in less.lower(other, batch).as_text()
-    assert barrier not in all_kept.lower(state, batch).as_text()
+    few = all_kept.lower(state, batch).as_text().count(barrier)
+    assert less.lower(other, batch).as_text().count(barrier) > few
     state, expected = all_kept(state, batch)
     other, found = less(other, batch)
     assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)

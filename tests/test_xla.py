@@ -10,7 +10,7 @@ from jaxseg import xla
 
 NAMES = (
     *("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"),
-    "JAXSEG_CACHE",
+    *("JAXSEG_CACHE", "JAX_PLATFORMS"),
 )
 
 
@@ -21,15 +21,21 @@ def unset(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_defaults(tmp_path, monkeypatch):
+@pytest.mark.parametrize("platforms", ["cpu", "cuda"])
+def test_defaults(tmp_path, monkeypatch, platforms):
     monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path))
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    find = "jaxseg.xla.importlib.util.find_spec"
+    monkeypatch.setattr(find, lambda name: name == "jax_plugins" or None)
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     xla.set_flags()
     xla.set_flags()
     assert os.environ["XLA_FLAGS"].split() == [
         "--xla_force_host_platform_device_count=2",
         "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+        "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
         "--xla_gpu_enable_latency_hiding_scheduler=true",
+        *["--xla_disable_hlo_passes=cse_barrier_expander"] * (platforms == "cpu"),
     ]
     assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path / "xla"))
 
@@ -37,7 +43,9 @@ def test_defaults(tmp_path, monkeypatch):
 def test_the_users_choice_stands(monkeypatch):
     chosen = (
         "--xla_cpu_experimental_ynn_fusion_type=-individual_dot "
-        "--xla_gpu_enable_latency_hiding_scheduler=false"
+        "--xla_gpu_enable_latency_hiding_scheduler=false "
+        "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_DEFAULT "
+        "--xla_disable_hlo_passes=dce"
     )
     monkeypatch.setenv("XLA_FLAGS", chosen)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
@@ -53,6 +61,37 @@ def test_no_flag_that_another_version_may_not_know(monkeypatch, version):
     monkeypatch.setattr(xla.importlib.metadata, "version", lambda name: version)
     xla.set_flags()
     assert "XLA_FLAGS" not in os.environ
+
+
+AGAIN = """
+from jaxseg import xla
+xla.set_flags()
+import jax, jax.numpy as jnp
+
+def layers(x):
+    for _ in range(5):
+        x = jnp.sin(x) @ jnp.eye(8)
+    return x
+
+def memory(layers):
+    def total(x):
+        for _ in range(8):
+            x = layers(x)
+        return x.sum()
+    compiled = jax.jit(jax.grad(total)).lower(jnp.ones((4096, 8))).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+print(memory(jax.checkpoint(layers)) / memory(layers))
+"""
+
+
+def test_what_is_computed_again_is_not_kept():
+    """On the CPU too, where XLA by itself finds all of it to be there already."""
+    environ = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN], env=environ, capture_output=True, text=True
+    )
+    assert float(done.stdout) < 0.5, done.stderr
 
 
 PROGRAM = """

@@ -52,7 +52,7 @@ def normalized(images: np.ndarray) -> np.ndarray:
 class Ours:
     """A network with random weights; programs are compiled before memory is taken."""
 
-    def __init__(self, name: str, num_classes: int, *, dtype: str, keep: str = "all"):
+    def __init__(self, name: str, num_classes: int, *, dtype: str, keep: str = "auto"):
         self.config = config.Config()
         self.config.data.augment = "none"
         self.config.optim.lr = 0.01

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(129, 129))
     parser.add_argument("--classes", type=int, default=19)
     parser.add_argument("--dtype", help="ours; bfloat16 by default but on the CPU")
-    parser.add_argument("--keep", default="all", help="config.train.keep")
+    parser.add_argument("--keep", default="auto", help="config.train.keep")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", metavar="DIR")
     parser.add_argument("--parts", action="store_true")
