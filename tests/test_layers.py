@@ -23,6 +23,7 @@ LAYERS = (
         *("workdir", "report", "report_html"),
     ),
     ("programs", "start", "log", "evaluate", "predict", "export"),
+    ("trainer",),
     ("train",),
     ("main",),
 )
