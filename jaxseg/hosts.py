@@ -6,12 +6,15 @@ others why, and one that falls silent is found out and named by them.
 """
 
 import contextlib
+import ctypes
 import glob
 import importlib.util
 import json
 import os
 import platform
 import re
+import signal
+import socket
 import sys
 import threading
 import time
@@ -26,10 +29,8 @@ from jaxseg import errors
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 40.0  # before a process counts as dead; JAX itself takes 100
 _FOLDER = "jaxseg/hosts"  # of the keys in JAX's coordination service
-_SILENT = (
-    f"has not been heard of for {SILENT_SECONDS:g} s; the same command on all hosts "
-    "goes on from the last checkpoint"
-)
+_GO_ON = "the same command on all hosts goes on from the last checkpoint"
+_SILENT = f"has not been heard of for {SILENT_SECONDS:g} s; {_GO_ON}"
 
 
 @contextlib.contextmanager
@@ -52,7 +53,7 @@ def joined(
         yield
         return
     peers = _Peers()
-    peers.introduce()
+    peers.follow()
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
         if not is_main():
             stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -112,7 +113,7 @@ class _Peers:
     """Tells the other processes that this one lives, or why it fails, and hears them.
 
     All that is said goes through the coordination service, which is in process 0; where
-    that one dies, JAX ends the others by itself, unless its whole host falls silent.
+    that one dies, JAX aborts the others at once, unless its whole host falls silent.
     """
 
     def __init__(self):
@@ -131,12 +132,24 @@ class _Peers:
         for thread in self._threads:
             thread.start()
 
-    def introduce(self) -> None:
-        """Tells who process 0 is: where it dies, JAX ends the others without a name."""
+    def follow(self) -> None:
+        """Tells who process 0 is, and names it where its death aborts this process."""
         if self._me:
             words = self._client.blocking_key_value_get(f"{_FOLDER}/0", 300_000)
             self._first = json.loads(words)["who"]
             print(f"{self._who}, follows {self._first}", file=sys.stderr, flush=True)
+            # Python's own handlers would never run: the thread that aborts is not its.
+            self._at_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._name_first)
+            ctypes.CDLL(None).signal(signal.SIGABRT, self._at_abort)
+
+    def _name_first(self, number: int) -> None:
+        """Ends the process if process 0 is gone; else it goes on to abort."""
+        address: Any = distributed.global_state.coordinator_address
+        host, port = address.rsplit(":", 1)
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            _end(f"{self._first} has ended; {_GO_ON}")
 
     def fail(self, reason: str) -> NoReturn:
         """Tells why, here and to the others, and ends this process."""
