@@ -147,7 +147,7 @@ class _Peers:
         address: Any = distributed.global_state.coordinator_address
         host, port = address.rsplit(":", 1)
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         except OSError:
             _end(f"{self._first} has ended; {_GO_ON}")
 

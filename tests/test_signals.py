@@ -8,6 +8,8 @@ from jaxseg import signals
 
 
 def test_one_process(monkeypatch):
+    # Programs that a shell starts in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     now = [10.0]
     monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
     with signals.watched() as stop:
@@ -21,3 +23,4 @@ def test_one_process(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    signal.signal(signal.SIGINT, before)
