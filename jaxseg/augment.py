@@ -6,7 +6,7 @@ geometry of each image is done before, on the host (data/transforms.py).
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int, Integer, Num
 
 from jaxseg import augment_color, augment_mix, augment_policy
 from jaxseg import config as config_lib
@@ -23,15 +23,17 @@ def step_keys(seed: int, step: int | Int[Array, ""]) -> tuple[Array, Array]:
 def augment(
     key: Array,
     images: Num[Array, "b h w 3"],
-    labels: Int[Array, "b h w"],
+    labels: Integer[Array, "b h w"],
     *,
     data: config_lib.Data,
     ignore: int,
 ) -> tuple[Num[Array, "b h w 3"], Int[Array, "b h w"]]:
     """Images, still in 0..255, and labels, changed in the ways that the config names.
 
+    Labels come as bytes, to be little on their way to the device, and leave as int32.
     Each way has a key of its own, so that switching it on leaves the draws of others.
     """
+    labels = labels.astype(jnp.int32)
     if data.augment == "none":
         return images, labels
     keys = jax.random.split(key, 7)

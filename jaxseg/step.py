@@ -57,7 +57,7 @@ def make_train_step(
         images, labels = augment.augment(
             key,
             batch["images"],
-            batch["labels"].astype(jnp.int32),
+            batch["labels"],
             data=config.data,
             ignore=config.loss.ignore,
         )

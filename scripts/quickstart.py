@@ -3,7 +3,7 @@
     python scripts/quickstart.py [FOLDER]
 
 trains both into FOLDER (runs/quickstart by default), predicts a few images with the
-first, and prints the two mIoU side by side. About 3 minutes on 2 CPU cores.
+first, and prints the two mIoU side by side. About a minute on 2 CPU cores.
 """
 
 import json

@@ -38,8 +38,7 @@ def test_examples_are_those_of_the_steps(settings):
     for step in range(2):
         batch = next(batches)
         key = jax.random.split(jax.random.fold_in(jax.random.key(3), step))[0]
-        given = batch["images"], batch["labels"].astype(np.int32)
-        given = [*map(jax.numpy.asarray, given)]
+        given = [jax.numpy.asarray(batch[name]) for name in ("images", "labels")]
         images, labels = augment.augment(key, *given, data=settings.data, ignore=255)
         for i, example in enumerate(found[4 * step : 4 * step + 4]):
             assert np.abs(example["image"] - np.asarray(images[i])).max() <= 0.51

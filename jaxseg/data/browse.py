@@ -51,11 +51,7 @@ def augmented_examples(
     def change(step, images, labels):
         key, _ = augment.step_keys(config.seed, step)
         return augment.augment(
-            key,
-            images,
-            labels.astype(np.int32),
-            data=config.data,
-            ignore=config.loss.ignore,
+            key, images, labels, data=config.data, ignore=config.loss.ignore
         )
 
     rates = sampling.make_rates(
