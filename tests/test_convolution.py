@@ -12,6 +12,10 @@ CASES = [
     ((9, 12), 5, 7, 1, 1, 1, 1),
     ((9, 12), 5, 7, 1, 2, 1, 1),
     ((9, 12), 5, 7, 3, 1, 1, 1),
+    ((9, 12), 5, 7, 3, 2, 1, 1),
+    ((9, 12), 3, 7, 7, 2, 1, 1),
+    ((9, 12), 5, 7, 3, 2, 4, 1),
+    ((9, 12), 5, 7, 2, 1, 1, 1),
     ((9, 12), 5, 7, 3, 1, 4, 1),
     ((9, 12), 5, 7, 3, 1, 10, 1),  # some taps outside in one direction only
     ((9, 12), 5, 7, 3, 1, 30, 1),  # all but the middle one
@@ -66,9 +70,8 @@ def choose(k, size, *, stride=1, dilation=1, groups=1, channels=8):
 
 def test_choice():
     assert choose(1, 33) == choose(1, 33, stride=2) == "matmul"
-    assert (
-        choose(3, 33) == choose(3, 33, stride=2) == choose(3, 65, dilation=4) == "plain"
-    )
+    for plain in (choose(3, 33), choose(3, 33, stride=2), choose(3, 65, dilation=4)):
+        assert plain == "mixed"
     assert choose(3, 33, dilation=24) == "taps"
     assert choose(3, 33, groups=8) == "depthwise"
     assert choose(3, 33, groups=2) == "plain"
@@ -108,6 +111,8 @@ def test_only_the_gradients_that_are_asked_for():
     def text(argnums):
         return jax.jit(jax.grad(total, argnums)).lower(x, kernel).as_text()
 
-    for argnums, count in ((0, 1), (1, 1), ((0, 1), 2)):  # linear: no forward pass
-        assert text(argnums).count("stablehlo.convolution(") == count
+    # Linear: no forward pass. The kernel's gradient is a product for each tap.
+    for argnums, convolutions, products in ((0, 1, 0), (1, 0, 9), ((0, 1), 1, 9)):
+        assert text(argnums).count("stablehlo.convolution(") == convolutions
+        assert text(argnums).count("stablehlo.dot_general ") == products
     assert "optimization_barrier" in text((0, 1))

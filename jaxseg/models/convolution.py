@@ -1,4 +1,4 @@
-"""One convolution, in whichever of four forms is fastest for its shape and device.
+"""One convolution, in whichever of five forms is fastest for its shape and device.
 
 All forms compute the same sums (to rounding). The rule of `choose_form` rests on
 scripts/bench/conv.py; its table is in docs/performance.md.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from jaxseg.models import depthwise
+from jaxseg.models import depthwise, kernel_gradient
 
 Pair = tuple[int, int]
 
@@ -65,27 +65,24 @@ def choose_form(
     possible = possible_forms(kernel_shape, strides=strides, groups=groups)
     if jax.default_backend() != "cpu":
         return "plain"
-    if "depthwise" in possible:
-        return "depthwise"
-    if "matmul" in possible:
-        return "matmul"
-    if "taps" in possible and max(dilation) >= _LARGE_DILATION * min(size):
-        return "taps"
-    return "plain"
+    if "taps" in possible and max(dilation) < _LARGE_DILATION * min(size):
+        possible.remove("taps")
+    return possible[-1]
 
 
 def possible_forms(
     kernel_shape: Sequence[int], *, strides: Pair, groups: int
 ) -> list[str]:
-    """The names of the forms that can compute it."""
-    possible = ["plain"]
+    """The names of the forms that can compute it, the most special last."""
     if kernel_shape[2] == 1 and groups == kernel_shape[3] > 1:
-        possible.append("depthwise")
-    elif groups == 1 and tuple(kernel_shape[:2]) == (1, 1):
-        possible.append("matmul")
-    elif groups == 1 and tuple(strides) == (1, 1):
-        possible.append("taps")
-    return possible
+        return ["plain", "depthwise"]
+    if groups > 1:
+        return ["plain"]
+    if tuple(kernel_shape[:2]) == (1, 1):
+        return ["plain", "mixed", "matmul"]
+    if tuple(strides) == (1, 1):
+        return ["plain", "mixed", "taps"]
+    return ["plain", "mixed"]
 
 
 def _gradients_together(function):
@@ -125,6 +122,24 @@ def _plain(x, kernel, *, strides, padding, dilation, groups):
         feature_group_count=groups,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def _mixed(x, kernel, *, groups, **settings):
+    """XLA's own, but for the kernel's gradient."""
+    plain = functools.partial(_plain, groups=groups, **settings)
+
+    def forward(x, kernel):
+        return plain(x, kernel), (x, kernel)
+
+    def backward(saved, slope):
+        x, kernel = saved
+        _, pull = jax.vjp(lambda x: plain(x, kernel), x)
+        size = kernel.shape[:2]
+        return *pull(slope), kernel_gradient.kernel_gradient(x, slope, size, **settings)
+
+    mixed = jax.custom_vjp(plain)
+    mixed.defvjp(forward, backward)
+    return mixed(x, kernel)
 
 
 def _matmul(x, kernel, *, strides, padding, dilation, groups):
@@ -172,34 +187,13 @@ def _spans(kernel: Array, dilation: Sequence[int]) -> list[int]:
 
 def _product(x: Float[Array, "b h w i"], matrix: Float[Array, "i o"]) -> Array:
     """Every pixel's channels times a matrix."""
-    flat = _flat_product(x.reshape(-1, x.shape[-1]), matrix)
+    flat = x.reshape(-1, x.shape[-1]) @ matrix
     return flat.reshape(*x.shape[:-1], -1)
 
 
-@jax.custom_vjp
-def _flat_product(x, matrix):
-    return x @ matrix
-
-
-def _flat_product_forward(x, matrix):
-    return x @ matrix, (x, matrix)
-
-
-def _flat_product_backward(saved, slope):
-    """The gradient for the matrix is made from a copy of `x` with pixels last.
-
-    YNNPACK's product takes 1.1 to 1.3 times as long without. The barriers keep XLA from
-    computing BatchNorm and ReLU anew for the copy, out of order.
-    """
-    x, matrix = saved
-    turned = jax.lax.optimization_barrier(jax.lax.optimization_barrier(x).T)
-    return slope @ matrix.T, turned @ slope
-
-
-_flat_product.defvjp(_flat_product_forward, _flat_product_backward)
-
 FORMS = {
     "plain": _plain,
+    "mixed": _mixed,
     "matmul": _matmul,
     "depthwise": depthwise.convolve,
     "taps": _taps,
