@@ -7,10 +7,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 # RGB to luma and two chroma axes (YIQ), in which a change of hue is a rotation.
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_FROM_YIQ = np.linalg.inv(np.array(_TO_YIQ)).astype(np.float32)
 
 Images = Num[Array, "b h w 3"]
 Colors = Float[Array, "b h w 3"]
@@ -57,15 +59,17 @@ def color(
     """
     to_yiq = jnp.array(_TO_YIQ)
     x = images.astype(jnp.float32) * _each(brightness)
-    luma = x @ to_yiq[0]
+    luma = (x * to_yiq[0]).sum(-1)
     mean = _each(luma.mean((1, 2)))
     x = mean + (x - mean) * _each(contrast)
     angle = 2 * jnp.pi * hue
     cos, sin = saturation * jnp.cos(angle), saturation * jnp.sin(angle)
     zero, one = jnp.zeros_like(cos), jnp.ones_like(cos)
     turn = jnp.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], -1)
-    matrix = jnp.linalg.inv(to_yiq) @ turn.reshape(-1, 3, 3) @ to_yiq
-    return jnp.clip(jnp.einsum("bij,bhwj->bhwi", matrix, x), 0, 255)
+    matrix = _FROM_YIQ @ turn.reshape(-1, 3, 3) @ to_yiq
+    # Added up, as a product of matrices so small takes 20 times as long on a CPU.
+    columns = [matrix[:, None, None, :, i] * x[..., i, None] for i in range(3)]
+    return jnp.clip(sum(columns), 0, 255)
 
 
 def photometric_distortion(key: Array, images: Images) -> Colors:

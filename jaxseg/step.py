@@ -24,10 +24,10 @@ _policies = jax.checkpoint_policies
 _KEEP: dict[str, Callable[[Callable], Callable]] = {
     "all": lambda function: function,
     "convolutions": functools.partial(
-        jax.checkpoint, policy=_policies.save_only_these_names("conv")
+        jax.checkpoint, policy=_policies.save_only_these_names("conv", "statistics")
     ),
     "blocks": functools.partial(
-        jax.checkpoint, policy=_policies.save_only_these_names("block")
+        jax.checkpoint, policy=_policies.save_only_these_names("block", "statistics")
     ),
 }
 

@@ -24,7 +24,7 @@ class ImagePooling(nnx.Module):
         y = self.conv(x.mean((1, 2), keepdims=True))
         # One image gives BatchNorm one value, whose variance is 0: it would learn
         # running statistics that ruin evaluation, so it keeps those it has.
-        y = self.bn(y, use_running_average=True if x.shape[0] == 1 else None)
+        y = self.bn(y, running=x.shape[0] == 1)
         return jnp.broadcast_to(nnx.relu(y), (*x.shape[:3], y.shape[-1]))
 
 

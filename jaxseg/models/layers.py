@@ -3,13 +3,11 @@
 Images are NHWC. Parameters and statistics are float32; `dtype` is that of computation.
 """
 
-from typing import Any
-
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from jaxseg.models import convolution
+from jaxseg.models import batch_norm, convolution
 
 # He initialization with fan-out, as torchvision's ResNet; and torch's default, for the
 # classifiers, which no BatchNorm follows: the first loss is then near log(classes).
@@ -64,13 +62,26 @@ class BatchNorm(nnx.BatchNorm):
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        super().__init__(
-            channels, momentum=0.9, epsilon=1e-5, use_fast_variance=False, rngs=rngs
-        )
+        super().__init__(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "b h w c"], **kwargs) -> Float[Array, "b h w c"]:
-        """Normalizes over batch and pixels; the result has the dtype of `x`."""
-        return super().__call__(x, **kwargs).astype(x.dtype)
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, running: bool = False
+    ) -> Float[Array, "b h w c"]:
+        """Normalizes over batch and pixels; the result has the dtype of `x`.
+
+        By the running statistics in evaluation, or where `running` asks for them.
+        """
+        if running or self.use_running_average:
+            return super().__call__(x, use_running_average=True).astype(x.dtype)
+        scale, bias = self.scale, self.bias
+        assert scale is not None  # BatchNorm without is not made here
+        assert bias is not None
+        out, mean, variance = batch_norm.normalize(
+            x, scale[...], bias[...], self.epsilon
+        )
+        for moving, new in ((self.mean, mean), (self.var, variance)):
+            moving[...] = self.momentum * moving[...] + (1 - self.momentum) * new
+        return out
 
 
 class ConvNorm(nnx.Module):
@@ -110,21 +121,3 @@ class SeparableConvNorm(nnx.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
         """Maps [B H W in] to [B H W out]."""
         return nnx.relu(self.bn(self.pointwise(self.depthwise(x))))
-
-
-def max_pool(x: Float[Array, "b h w c"], padding: str) -> Float[Array, "b y x c"]:
-    """3x3 maximum at stride 2, padded by 1 (or by TensorFlow's rule) with -inf."""
-    pad: Any = "SAME" if padding == "same" else ((1, 1), (1, 1))
-    return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=pad)
-
-
-def avg_pool(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b y x c"]:
-    """Mean over stride x stride squares, those cut by the edge over what they hold."""
-    pad: Any = [(0, -size % stride) for size in x.shape[1:3]]
-    return nnx.avg_pool(
-        x,
-        window_shape=(stride, stride),
-        strides=(stride, stride),
-        padding=pad,
-        count_include_pad=False,
-    )

@@ -7,7 +7,7 @@ Output strides below 32 replace strides by dilation (torchvision/models/resnet.p
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxseg.models import layers
+from jaxseg.models import layers, pool
 
 STAGE_SIZES = {
     "resnet18": (2, 2, 2, 2),
@@ -36,7 +36,7 @@ class Shortcut(nnx.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         """Maps [B H W in] to the shape of the block's output."""
         if self.pool_stride > 1:
-            x = layers.avg_pool(x, self.pool_stride)
+            x = pool.avg_pool(x, self.pool_stride)
         return self.bn(self.conv(x))
 
 
@@ -182,7 +182,7 @@ class ResNet(nnx.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> dict[int, Array]:
         """Maps images to {4: .., 8: .., 16: .., 32: ..}, each [B h w channels]."""
         x = nnx.relu(self.bn1(self.conv1(images)))
-        x = layers.max_pool(x, self.padding)
+        x = pool.max_pool(x, self.padding)
         features = {}
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stride, stage in zip((4, 8, 16, 32), stages, strict=True):

@@ -1,11 +1,12 @@
 """The layers against torch's, and TensorFlow's padding against its rule in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from jaxseg.models import layers
+from jaxseg.models import layers, pool
 from parity import helpers
 
 torch = helpers.torch
@@ -28,16 +29,27 @@ CONVS = [  # kernel, stride, dilation, groups
 def test_max_pool(size):
     x = helpers.draw(2, *size, 3) - 10  # a padding of 0 would win
     expected = torch.nn.functional.max_pool2d(helpers.to_torch64(x), 3, 2, 1)
-    helpers.assert_close(layers.max_pool(jnp.asarray(x), "symmetric"), expected)
+    helpers.assert_close(pool.max_pool(jnp.asarray(x), "symmetric"), expected)
+
+
+def test_max_pool_gradient_of_equal_pixels():
+    """Of few values many are equal: the first of a window gets the gradient."""
+    x = np.random.default_rng(0).integers(0, 3, (2, 9, 14, 3)).astype(np.float64)
+    weights = helpers.draw(2, 5, 7, 3)
+    image = helpers.to_torch64(x).requires_grad_()
+    out = torch.nn.functional.max_pool2d(image, 3, 2, 1)
+    (out * helpers.to_torch64(weights)).sum().backward()
+    found = jax.grad(lambda x: (pool.max_pool(x, "symmetric") * weights).sum())
+    helpers.assert_close(found(jnp.asarray(x)), image.grad)
 
 
 @pytest.mark.parametrize("stride", [2, 3])
 @pytest.mark.parametrize("size", [(8, 8), (9, 13), (1, 2)])
 def test_avg_pool(size, stride):
     x = helpers.draw(2, *size, 3) + 1
-    pool = torch.nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
+    theirs = torch.nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
     helpers.assert_close(
-        layers.avg_pool(jnp.asarray(x), stride), pool(helpers.to_torch64(x))
+        pool.avg_pool(jnp.asarray(x), stride), theirs(helpers.to_torch64(x))
     )
 
 
@@ -117,7 +129,7 @@ def test_conv_same(kernel, stride, dilation, size):
 def test_max_pool_same(size):
     x = helpers.draw(2, *size, 3) - 10
     expected = windows(x, 3, 2, 1, fill=-np.inf).max(0)
-    helpers.assert_close(layers.max_pool(jnp.asarray(x), "same"), expected)
+    helpers.assert_close(pool.max_pool(jnp.asarray(x), "same"), expected)
 
 
 def make_norms(channels, scale=1.0):
