@@ -67,7 +67,7 @@ def color(
     zero, one = jnp.zeros_like(cos), jnp.ones_like(cos)
     turn = jnp.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], -1)
     matrix = _FROM_YIQ @ turn.reshape(-1, 3, 3) @ to_yiq
-    # Added up, as a product of matrices so small takes 20 times as long on a CPU.
+    # Added up, as products of matrices so small take 40 times as long on a CPU.
     columns = [matrix[:, None, None, :, i] * x[..., i, None] for i in range(3)]
     return jnp.clip(sum(columns), 0, 255)
 

@@ -21,7 +21,7 @@ def normalize(
     Mean and (biased) variance are those over batch and pixels, in float32 at least, and
     pass no gradient on; the image has the dtype of `x`. The gradient is that of Ioffe
     and Szegedy (2015, section 3) in its closed form: two sums and one more pass over
-    the image, half of what JAX's own derivative reads and writes.
+    the image, two thirds of what JAX's own derivative reads and writes.
     """
     return _normalize(x, scale, bias, epsilon)
 

@@ -1,6 +1,6 @@
 """The gradient of a convolution's kernel, as products of matrices.
 
-On the CPU XLA's own takes up to three times as long (scripts/bench/conv.py).
+On the CPU XLA's own takes 1 to 3 times as long (scripts/bench/conv.py).
 """
 
 from collections.abc import Sequence
