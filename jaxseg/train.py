@@ -64,7 +64,7 @@ def make_model(model: config_lib.Model, seed: int) -> nnx.Module:
         _, params, stats = names.split(build.build_model(model, rngs=nnx.Rngs(seed)))
         return params | stats
 
-    # Random numbers for every layer: on the CPU half the time to compile, the same bits.
+    # Random numbers for each layer: on the CPU half the time to compile, the same bits.
     cpu = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 1} if cpu else None
     init = jax.jit(init, compiler_options=options)
