@@ -37,7 +37,8 @@ def dice(
     )
     num_classes = logits.shape[-1]
     counts = labels != ignore
-    sums: Any = _sums(bands, ignore, bands.columns(logits), labels)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    sums: Any = _sums(bands, ignore, logits, labels)
     common, predicted = sums
     labeled = jax.ops.segment_sum(
         counts.ravel().astype(jnp.int32), labels.ravel(), num_classes
@@ -49,42 +50,41 @@ def dice(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _sums(
-    bands: resize.Bands, ignore: int, columns: Array, labels: Array
+    bands: resize.Bands, ignore: int, logits: Array, labels: Array
 ) -> tuple[Array, Array]:
     """(sum of p y, sum of p), each float [C], over the pixels that count."""
+    columns = bands.columns(logits)
 
-    def band(sums, numbered):
+    def add_band(i, sums):
         common, predicted = sums
-        y, p = _of_band(bands, ignore, columns, *numbered)
-        common += jnp.where(y, p, 0).sum((1, 3))
-        predicted += p.sum((1, 3))
-        return (common, predicted), None
+        y, p = _of_band(bands, ignore, columns, labels, i)
+        return common + jnp.where(y, p, 0).sum((1, 3)), predicted + p.sum((1, 3))
 
-    b, _, c, _ = columns.shape
-    start = jnp.zeros((b, c), columns.dtype)  # images apart, as devices share them
-    numbered = bands.numbered(labels, ignore)
-    (common, predicted), _ = jax.lax.scan(band, (start, start), numbered)
+    b, _, _, c = logits.shape
+    start = jnp.zeros((b, c), logits.dtype)  # images apart, as devices share them
+    common, predicted = jax.lax.fori_loop(0, bands.count, add_band, (start, start))
     return common.sum(0), predicted.sum(0)
 
 
-def _forward(bands: resize.Bands, ignore: int, columns: Array, labels: Array):
-    return _sums(bands, ignore, columns, labels), (columns, labels)
+def _forward(bands: resize.Bands, ignore: int, logits: Array, labels: Array):
+    return _sums(bands, ignore, logits, labels), (logits, labels)
 
 
 def _backward(bands: resize.Bands, ignore: int, residuals, cotangents):
     """For slopes s of a pixel's probabilities p, those of its logits: p s - p (p.s)."""
-    columns, labels = residuals
+    logits, labels = residuals
+    columns = bands.columns(logits)
     of_common, of_predicted = (each[:, None] for each in cotangents)
 
-    def band(gradient, numbered):
-        y, p = _of_band(bands, ignore, columns, *numbered)
+    def add_band(i, gradient):
+        y, p = _of_band(bands, ignore, columns, labels, i)
         ps = jnp.where(y, p * (of_common + of_predicted), p * of_predicted)
         slope = ps - p * ps.sum(2, keepdims=True)
-        return bands.add_transposed(gradient, slope, numbered[0]), None
+        return bands.add_transposed(gradient, slope, i)
 
-    numbered = bands.numbered(labels, ignore)
-    gradient, _ = jax.lax.scan(band, jnp.zeros_like(columns), numbered)
-    return gradient, None
+    start = jnp.zeros_like(columns)
+    gradient = jax.lax.fori_loop(0, bands.count, add_band, start)
+    return bands.columns_transposed(gradient), None
 
 
 _sums.defvjp(_forward, _backward)
@@ -94,11 +94,12 @@ def _of_band(
     bands: resize.Bands,
     ignore: int,
     columns: Float[Array, "b h c x"],
-    i: Int[Array, ""],
     labels: Int[Array, "b y x"],
-) -> tuple[Bool[Array, "b y c x"], Float[Array, "b y c x"]]:
-    """(y, p) of band `i`; p is 0 where the label is `ignore`."""
-    logits, labels = bands.band(columns, i), labels[:, :, None]
+    i: Int[Array, ""],
+) -> tuple[Bool[Array, "b rows c x"], Float[Array, "b rows c x"]]:
+    """(y, p) of band `i`; p is 0 where the label is `ignore`, or seen in another."""
+    logits = bands.band(columns, i)
+    labels = bands.take_new(labels, i, ignore)[:, :, None]
     p = jax.nn.softmax(logits, axis=2)
     y = labels == jnp.arange(logits.shape[2])[:, None]
     return y, jnp.where(labels != ignore, p, 0)

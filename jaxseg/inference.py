@@ -47,7 +47,8 @@ def upsampled_argmax(
     bands = resize.make_bands(logits.shape, size, align_corners=align_corners)
     columns = bands.columns(logits)
 
-    def band(i: Array) -> Array:
-        return resize.argmax(bands.band(columns, i))
+    def put_band(i: Array, classes: Array) -> Array:
+        return bands.put(classes, resize.argmax(bands.band(columns, i)), i)
 
-    return bands.join(jax.lax.map(band, jnp.arange(bands.count)))
+    start = jnp.zeros((len(logits), *size), jnp.int32)
+    return jax.lax.fori_loop(0, bands.count, put_band, start)

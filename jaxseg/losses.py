@@ -73,14 +73,14 @@ def cross_entropy(
     bands = resize.make_bands(
         logits.shape, labels.shape[1:], align_corners=align_corners
     )
-    columns = bands.columns(logits)
-    weights = jnp.asarray(class_weights or [1.0] * logits.shape[-1], columns.dtype)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    weights = jnp.asarray(class_weights or [1.0] * logits.shape[-1], logits.dtype)
     total = _weight(weights, labels, ignore).sum()
     scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
     rule = _Rule(bands, ignore, label_smoothing)
     if hard is not None:
         labels = jnp.where(hard, labels, ignore)
-    return _cross_entropy(rule, columns, labels, weights * scale)
+    return _cross_entropy(rule, logits, labels, weights * scale)
 
 
 def total_weight(
@@ -102,34 +102,26 @@ class _Rule(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _cross_entropy(rule: _Rule, columns: Array, labels: Array, weights: Array):
+def _cross_entropy(rule: _Rule, logits: Array, labels: Array, weights: Array):
     """(sum of weighted cross-entropy, predictions)."""
-
-    def band(loss, numbered):
-        i, labels = numbered
-        value, predictions, _ = _of_band(rule, columns, labels, weights, i)
-        return loss + value, predictions
-
-    start = jnp.zeros(len(columns), columns.dtype)
-    numbered = rule.bands.numbered(labels, rule.ignore)
-    loss, predictions = jax.lax.scan(band, start, numbered)
-    return loss.sum(), rule.bands.join(predictions)
+    return _forward(rule, logits, labels, weights)[0]
 
 
-def _forward(rule: _Rule, columns: Array, labels: Array, weights: Array):
-    """The same and, for `_backward`, the gradient for `columns`."""
+def _forward(rule: _Rule, logits: Array, labels: Array, weights: Array):
+    """The same and, for `_backward`, the gradient for `logits`."""
+    bands, columns = rule.bands, rule.bands.columns(logits)
 
-    def band(sums, numbered):
-        loss, gradient = sums
-        i, labels = numbered
-        value, predictions, slope = _of_band(rule, columns, labels, weights, i)
-        gradient = rule.bands.add_transposed(gradient, slope, i)
-        return (loss + value, gradient), predictions
+    def add_band(i, sums):
+        loss, predictions, gradient = sums
+        new = bands.take_new(labels, i, rule.ignore)
+        value, classes, slope = _of_band(rule, columns, new, weights, i)
+        predictions = bands.put(predictions, classes, i)
+        return loss + value, predictions, bands.add_transposed(gradient, slope, i)
 
-    start = jnp.zeros(len(columns), columns.dtype), jnp.zeros_like(columns)
-    numbered = rule.bands.numbered(labels, rule.ignore)
-    (loss, gradient), predictions = jax.lax.scan(band, start, numbered)
-    return (loss.sum(), rule.bands.join(predictions)), gradient
+    loss = jnp.zeros(len(logits), logits.dtype)  # images apart, as devices share them
+    start = loss, jnp.zeros(labels.shape, jnp.int32), jnp.zeros_like(columns)
+    loss, predictions, gradient = jax.lax.fori_loop(0, bands.count, add_band, start)
+    return (loss.sum(), predictions), bands.columns_transposed(gradient)
 
 
 def _backward(rule: _Rule, gradient: Array, cotangents):

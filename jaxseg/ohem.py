@@ -45,12 +45,13 @@ def _of_labels(
     columns = bands.columns(logits)
     classes = jnp.arange(logits.shape[-1])[:, None]
 
-    def band(numbered: tuple[Array, Array]) -> Array:
-        i, labels = numbered
+    def put_band(i: Array, probability: Array) -> Array:
         p = jax.nn.softmax(bands.band(columns, i), axis=2)
-        return jnp.where(labels[:, :, None] == classes, p, 0).sum(2)
+        hit = bands.take(labels, i)[:, :, None] == classes
+        return bands.put(probability, jnp.where(hit, p, 0).sum(2), i)
 
-    return bands.join(jax.lax.map(band, bands.numbered(labels, 0)))
+    start = jnp.zeros(labels.shape, columns.dtype)
+    return jax.lax.fori_loop(0, bands.count, put_band, start)
 
 
 def _smallest(values: Float[Array, "b y x"], place: Int[Array, ""]) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 # Values of a band, then the fewest and most rows. On the CPU a band should stay in the
 # cache, but 1 to 3 rows take twice the time of 6; its rows are unrolled. Elsewhere it
@@ -65,6 +65,8 @@ def _places(size: int, new_size: int, align_corners: bool) -> tuple[Array, Array
 class Bands:
     """Maps [B h w C] resampled to [B height width C], a band of rows at a time.
 
+    The last band ends at the last row: where the height is no multiple of `rows`, it
+    begins with rows that the one before has too.
     Columns are resampled first, for all rows at once: [B h C width], little as h is.
     The width comes last, for reductions over C then run along whole vectors.
     """
@@ -76,39 +78,37 @@ class Bands:
 
     @property
     def count(self) -> int:
-        """Number of bands; the last one may go beyond the height."""
+        """Number of bands."""
         return -(-self.new_size[0] // self.rows)
 
     def columns(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h c x"]:
         """All rows with their columns resampled, float32 (or float64)."""
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        matrix = interpolation_matrix(
-            self.size[1],
-            self.new_size[1],
-            align_corners=self.align_corners,
-            dtype=x.dtype,
-        )
-        return _einsum("xw,bhwc->bhcx", matrix, x)
+        return _einsum("xw,bhwc->bhcx", self._matrix_of_columns(x.dtype), x)
 
-    def split(self, x: Array, fill: int) -> Array:
-        """[B height width] as [bands B rows width], filled up."""
-        missing = self.count * self.rows - x.shape[1]
-        x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)), constant_values=fill)
-        x = x.reshape(x.shape[0], self.count, self.rows, x.shape[2])
-        return x.swapaxes(0, 1)
+    def columns_transposed(self, x: Float[Array, "b h c x"]) -> Float[Array, "b h w c"]:
+        """The transpose of `columns`: its gradient, from that for what it gave."""
+        return _einsum("xw,bhcx->bhwc", self._matrix_of_columns(x.dtype), x)
 
-    def numbered(self, x: Array, fill: int) -> tuple[Array, Array]:
-        """(number of each band, what `split` gives): what a scan goes through."""
-        return jnp.arange(self.count), self.split(x, fill)
+    def take(self, x: Int[Array, "b y x"], i: Any) -> Int[Array, "b rows x"]:
+        """The rows of band `i`."""
+        return jax.lax.dynamic_slice_in_dim(x, i * self.rows, self.rows, 1)
 
-    def join(self, x: Array) -> Array:
-        """What `split` gave, put together again."""
-        bands, b, rows, width = x.shape
-        x = x.swapaxes(0, 1).reshape(b, bands * rows, width)
-        return x[:, : self.new_size[0]]
+    def take_new(
+        self, x: Int[Array, "b y x"], i: Any, fill: int
+    ) -> Int[Array, "b rows x"]:
+        """The same with `fill` in rows that the band before has: for sums over all."""
+        row = self._first(i) + jnp.arange(self.rows)
+        return jnp.where((row >= i * self.rows)[:, None], self.take(x, i), fill)
+
+    def put(
+        self, x: Shaped[Array, "b y x"], rows: Shaped[Array, "b rows x"], i: Any
+    ) -> Shaped[Array, "b y x"]:
+        """`x` with `rows` for those of band `i`."""
+        return jax.lax.dynamic_update_slice_in_dim(x, rows, i * self.rows, 1)
 
     def band(self, columns: Float[Array, "b h c x"], i: Any) -> Array:
-        """Band `i`, float32 [B rows C width]; beyond the height the first row again."""
+        """Band `i`, float32 [B rows C width]."""
         low, weight = self._places(i)
         weight = weight.astype(columns.dtype)[:, None, None]
         high = jnp.minimum(low + 1, self.size[0] - 1)
@@ -130,14 +130,23 @@ class Bands:
             sums += _einsum("yh,bycx->bhcx", matrix, band)
         return jax.lax.dynamic_update_slice_in_dim(columns, sums, start, 1)
 
+    def _first(self, i: Any) -> Any:
+        """The first row of band `i`, as dynamic slices have it."""
+        return jnp.minimum(i * self.rows, self.new_size[0] - self.rows)
+
     def _places(self, i: Any) -> tuple[Array, Array]:
         """`_places` of the rows of band `i`."""
-        padding = (0, self.count * self.rows - self.new_size[0])
         low, weight = (
-            jax.lax.dynamic_slice_in_dim(jnp.pad(x, padding), i * self.rows, self.rows)
+            jax.lax.dynamic_slice_in_dim(x, i * self.rows, self.rows)
             for x in _places(self.size[0], self.new_size[0], self.align_corners)
         )
         return low, weight
+
+    def _matrix_of_columns(self, dtype: Any) -> Float[Array, "x w"]:
+        sizes = self.size[1], self.new_size[1]
+        return interpolation_matrix(
+            *sizes, align_corners=self.align_corners, dtype=dtype
+        )
 
 
 def make_bands(

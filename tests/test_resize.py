@@ -22,33 +22,44 @@ def test_bands_are_the_whole_and_their_transpose_its_gradient(
     @jax.jit
     def run(x, slope):
         columns, transpose = jax.vjp(bands.columns, x)
-        parts = [bands.band(columns, i) for i in range(bands.count)]
-        slope = jnp.pad(slope, ((0, 0), (0, bands.count * rows - 31), (0, 0), (0, 0)))
-        gradient = jnp.zeros_like(columns)
-        for i in range(bands.count):
-            part = slope[:, i * rows : (i + 1) * rows].swapaxes(2, 3)
-            gradient = bands.add_transposed(gradient, part, i)
-        return jnp.concatenate(parts, 1)[:, :31], transpose(gradient)[0]
+
+        def add_band(i, sums):
+            whole, gradient = sums
+            first = jnp.minimum(i * rows, 31 - rows)
+            part = bands.band(columns, i)
+            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, first, 1)
+            part = jax.lax.dynamic_slice_in_dim(slope, first, rows, 1).swapaxes(2, 3)
+            new = bands.take_new(jnp.ones((2, 31, 37), int), i, fill=0)[:, :, None]
+            return whole, bands.add_transposed(gradient, part * new, i)
+
+        start = jnp.zeros((2, 31, 3, 37)), jnp.zeros_like(columns)
+        whole, gradient = jax.lax.fori_loop(0, bands.count, add_band, start)
+        return whole, bands.columns_transposed(gradient), transpose(gradient)[0]
 
     @jax.jit
     def at_once(x, slope):
         whole, transpose = jax.vjp(
             lambda x: resize.resize(x, (31, 37), align_corners=align_corners), x
         )
-        return whole.swapaxes(2, 3), transpose(slope)[0]
+        gradient = transpose(slope)[0]
+        return whole.swapaxes(2, 3), gradient, gradient
 
     for found, expected in zip(run(x, slope), at_once(x, slope), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [4, 31])
-def test_labels_are_put_together_again(rows):
+@pytest.mark.parametrize("rows", [1, 4, 31])
+def test_labels_are_taken_once_and_put_together_again(rows):
     bands = resize.Bands((5, 6), (31, 37), rows, align_corners=False)
     labels = jnp.arange(2 * 31 * 37).reshape(2, 31, 37)
-    parts = bands.split(labels, fill=-1)
-    assert parts.shape == (bands.count, 2, rows, 37)
-    np.testing.assert_array_equal(bands.join(parts), labels)
-    assert (parts == -1).sum() == 2 * 37 * (bands.count * rows - 31)
+    found, taken = jnp.full_like(labels, -1), []
+    for i in range(bands.count):
+        found = bands.put(found, bands.take(labels, i), i)
+        taken.append(bands.take_new(labels, i, fill=-1))
+        assert taken[-1].shape == (2, rows, 37)
+    np.testing.assert_array_equal(found, labels)
+    taken = jnp.concatenate(taken, 1).ravel()
+    np.testing.assert_array_equal(jnp.sort(taken[taken >= 0]), labels.ravel())
 
 
 def test_a_band_holds_as_much_as_the_device_likes(monkeypatch):
