@@ -1,7 +1,6 @@
 """One step of training and of evaluation, each one jitted program."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,19 +16,6 @@ from jaxseg import config as config_lib
 from jaxseg import state as state_lib
 from jaxseg.models import build, names
 from jaxseg.state import TrainState
-
-_policies = jax.checkpoint_policies
-
-# What the forward pass keeps for the backward one; the rest is computed again.
-_KEEP: dict[str, Callable[[Callable], Callable]] = {
-    "all": lambda function: function,
-    "convolutions": functools.partial(
-        jax.checkpoint, policy=_policies.save_only_these_names("conv", "statistics")
-    ),
-    "blocks": functools.partial(
-        jax.checkpoint, policy=_policies.save_only_these_names("block", "statistics")
-    ),
-}
 
 Batch = dict[str, Array]  # images uint8 [B H W 3], labels uint8 [B H W]
 
@@ -132,7 +118,6 @@ class _Found(NamedTuple):
 
 def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
     """(params, state, stats, images, labels, key) -> loss, (stats, confusion)."""
-    kept = _kept(config.train.keep)
 
     def whole(variables: Any) -> Any:
         """Weights that the devices share out are brought together for the model."""
@@ -142,14 +127,11 @@ def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
 
     def loss_of(params, state, stats, images, labels, key):
         images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
-
-        def features_of(params):
-            variables = {**whole(state.frozen), **stats, **whole(params)}
-            model = names.merge(graphdef, variables)
-            output = model.features(images, rngs=nnx.Rngs(dropout=key))
-            return output, names.split(model)[2]
-
-        output, stats = kept(features_of)(params)
+        variables = {**whole(state.frozen), **stats, **whole(params)}
+        model = names.merge(graphdef, variables)
+        rngs = nnx.Rngs(dropout=key)
+        output = model.features(images, rngs=rngs, keep=config.train.keep)
+        stats = names.split(model)[2]
         value, predictions = _total_loss(output, labels, config)
         confusion = metrics.confusion_matrix(
             labels,
@@ -160,13 +142,6 @@ def _make_loss(graphdef: nnx.GraphDef, mesh: Mesh, config: config_lib.Config):
         return value, (stats, confusion)
 
     return loss_of
-
-
-def _kept(keep: str) -> Callable[[Callable], Callable]:
-    """The function with a backward pass that finds what `keep` says."""
-    if keep == "auto":
-        keep = "convolutions" if jax.default_backend() == "cpu" else "all"
-    return _KEEP[keep]
 
 
 def _whole_batch(grad_of, state, images, labels, key, config) -> _Found:

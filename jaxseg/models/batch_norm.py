@@ -61,5 +61,5 @@ def _wide(x: Array) -> Array:
 
 
 def _kept(statistics: Array) -> Array:
-    """Named for policies of what the backward pass keeps (step.py)."""
+    """Named for policies of what the backward pass keeps (remat.py)."""
     return checkpoint_name(statistics, "statistics")

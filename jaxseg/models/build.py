@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxseg import config as config_lib
 from jaxseg import errors, resize
-from jaxseg.models import deeplab, fcn, mobilenet, resnet
+from jaxseg.models import deeplab, fcn, mobilenet, remat, resnet
 
 
 class Output(NamedTuple):
@@ -32,15 +32,21 @@ class Segmenter(nnx.Module):
         self.align_corners = align_corners
 
     def features(
-        self, images: Float[Array, "b h w 3"], *, rngs: nnx.Rngs | None = None
+        self,
+        images: Float[Array, "b h w 3"],
+        *,
+        rngs: nnx.Rngs | None = None,
+        keep: str = "all",
     ) -> Output:
         """Logits at the heads' own strides, in the dtype of computation.
 
-        `images` are normalized; `rngs` feeds dropout and is needed in training mode.
+        `images` are normalized; `rngs` feeds dropout and is needed in training mode;
+        `keep` says what the backward pass finds (config.train.keep).
         """
-        features = self.backbone(images)
-        logits = self.head(features, rngs)
-        aux = self.aux_head(features, rngs) if self.aux_head else None
+        run = remat.part(lambda head, features, rngs: head(features, rngs), keep)
+        features = self.backbone(images, keep=keep)
+        logits = run(self.head, features, rngs)
+        aux = run(self.aux_head, features, rngs) if self.aux_head else None
         return Output(logits, aux)
 
     def __call__(

@@ -35,7 +35,7 @@ def convolve(
     """What lax.conv_general_dilated gives for NHWC images and HWIO kernels.
 
     Has that function's signature, so that nnx.Conv can call it. The result is named
-    "conv" for policies of what the backward pass keeps (step.py).
+    "conv" for policies of what the backward pass keeps (remat.py).
     """
     if isinstance(padding, str):
         spans = _spans(kernel, rhs_dilation)

@@ -51,7 +51,7 @@ def conv(
 
 
 def block_output(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Names the output of a block for policies of what is kept (step.py)."""
+    """Names the output of a block for policies of what is kept (remat.py)."""
     return checkpoint_name(x, "block")
 
 

@@ -7,7 +7,7 @@ out, as in DeepLab; strides become dilation as in resnet.py.
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxseg.models import layers
+from jaxseg.models import layers, remat
 
 # (expansion, channels, blocks, stride) of each group: Table 2 of the paper.
 GROUPS = (
@@ -108,9 +108,17 @@ class MobileNetV2(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.strides = tuple(strides)
 
-    def __call__(self, images: Float[Array, "b h w 3"]) -> dict[int, Array]:
-        """Maps images to {2: .., 4: .., 8: .., 16: .., 32: ..}, each [B h w c]."""
-        x, features = self.stem(images), {}
+    def __call__(
+        self, images: Float[Array, "b h w 3"], *, keep: str = "all"
+    ) -> dict[int, Array]:
+        """Maps images to {2: .., 4: .., 8: .., 16: .., 32: ..}, each [B h w c].
+
+        `keep` says what the backward pass finds (config.train.keep).
+        """
+        stages: dict[int, list[nnx.Module]] = {2: [self.stem]}
         for stride, block in zip(self.strides, self.blocks, strict=True):
-            x = features[stride] = block(x)
+            stages.setdefault(stride, []).append(block)
+        x, features = images, {}
+        for stride, stage in stages.items():
+            x = features[stride] = remat.part(remat.in_turn, keep)(stage, x)
         return features

@@ -7,7 +7,7 @@ Output strides below 32 replace strides by dilation (torchvision/models/resnet.p
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxseg.models import layers, pool
+from jaxseg.models import layers, pool, remat
 
 STAGE_SIZES = {
     "resnet18": (2, 2, 2, 2),
@@ -179,14 +179,20 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(stage))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
-    def __call__(self, images: Float[Array, "b h w 3"]) -> dict[int, Array]:
-        """Maps images to {4: .., 8: .., 16: .., 32: ..}, each [B h w channels]."""
-        x = nnx.relu(self.bn1(self.conv1(images)))
-        x = pool.max_pool(x, self.padding)
+    def __call__(
+        self, images: Float[Array, "b h w 3"], *, keep: str = "all"
+    ) -> dict[int, Array]:
+        """Maps images to {4: .., 8: .., 16: .., 32: ..}, each [B h w channels].
+
+        `keep` says what the backward pass finds (config.train.keep).
+        """
+
+        def stem(conv, bn, images):
+            return pool.max_pool(nnx.relu(bn(conv(images))), self.padding)
+
+        x = remat.part(stem, keep)(self.conv1, self.bn1, images)
         features = {}
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stride, stage in zip((4, 8, 16, 32), stages, strict=True):
-            for block in stage:
-                x = block(x)
-            features[stride] = x
+            x = features[stride] = remat.part(remat.in_turn, keep)(stage, x)
         return features
