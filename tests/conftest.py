@@ -1,5 +1,6 @@
 """Checks the types of every call into jaxseg, and keeps compiled programs."""
 
+import importlib.metadata
 import io
 import os
 import pathlib
@@ -24,7 +25,16 @@ check_types = beartype.beartype(
 jaxtyping.install_import_hook("jaxseg", f"{__name__}.check_types")
 
 
+# The fast tests spend most of their time in XLA's compiler. These settings take a third
+# of that, and the slow tests run programs compiled as everybody's are.
+COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
 def pytest_configure(config):
+    known = importlib.metadata.version("jaxlib").startswith("0.10.")
+    if config.option.markexpr == "not slow" and known:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {COMPILE_FAST}"
     config.addinivalue_line(
         "filterwarnings",
         "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning",

@@ -35,6 +35,7 @@ def command(workdir, *flags, base=TINY):
 
 def environment(devices=1):
     flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
