@@ -32,7 +32,7 @@ class Mixed:
         }
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_every_pixel_of_every_image_at_its_own_size(batch_size):
     settings = config.Config()
     settings.eval.batch_size = batch_size

@@ -73,7 +73,11 @@ def test_less_is_kept_for_the_same_result(backbone):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "count"), [("resnet18", 4 + 3), ("mobilenet_v2", 5 + 2)]
+    ("backbone", "count"),
+    [
+        ("resnet18", 4 + 3),
+        pytest.param("mobilenet_v2", 5 + 2, marks=pytest.mark.slow),
+    ],
 )
 def test_stem_stages_and_heads_are_parts_of_their_own(backbone, count):
     graphdef, params, stats = names.split(weights.make_tiny(backbone=backbone))

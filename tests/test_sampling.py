@@ -27,14 +27,14 @@ def test_each_epoch_keeps_the_rates_to_one():
 
 
 def test_frequencies():
-    found = np.bincount(epochs(RATES, 200).ravel(), minlength=6) / 200
-    spread = np.sqrt(RATES % 1 * (1 - RATES % 1) / 200)
+    found = np.bincount(epochs(RATES, 60).ravel(), minlength=6) / 60
+    spread = np.sqrt(RATES % 1 * (1 - RATES % 1) / 60)
     assert (np.abs(found - RATES) <= 4 * spread + 1e-12).all()
 
 
 def test_a_sum_that_is_not_whole():
     rates = np.array([1.0, 1.2, 1.4])
-    found = np.bincount(epochs(rates, 100).ravel(), minlength=3) / 100
+    found = np.bincount(epochs(rates, 50).ravel(), minlength=3) / 50
     np.testing.assert_allclose(found, rates * 4 / 3.6, atol=0.15)
 
 

@@ -160,6 +160,7 @@ def test_same_seed_same_bits_with_all_augmentations(batch):
     assert min(counted) < 4 * 28 * 32
 
 
+@pytest.mark.slow
 def test_the_first_loss_is_that_of_guessing():
     """A classifier of large random weights would begin at several times that."""
     model = build.build_model(
