@@ -42,7 +42,10 @@ def pytest_configure(config):
 
 
 # What takes longest begins first, so that no process is left with it at the end.
-LONG = ("test_step.py", "test_main.py", "test_bad_input.py", "test_devices.py")
+LONG = (
+    *("test_step.py", "test_main.py", "test_bad_input.py", "test_devices.py"),
+    *("test_hosts.py", "test_resume.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
